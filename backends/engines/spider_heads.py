@@ -31,6 +31,8 @@ _ADVICE_SERVERS: Final = "compare SELECT * FROM mysql.servers at all heads"
 _SESSION: Final = (
     # An upsert is one statement at the data server. By default Spider inserts, reads and updates.
     "SET SESSION spider_direct_dup_insert = 1",
+    # An INSERT of many rows is one statement too: Spider can't undo the half of one.
+    "SET SESSION spider_bulk_size = 8388608",
     # Connections to data servers stay with the session. By default each transaction opens its own.
     "SET SESSION spider_conn_recycle_mode = 2",
     # The head gives up before the service does, so that only operations of the silent shard fail.

@@ -11,9 +11,14 @@ from failing import fails
 from hypothesis import HealthCheck, settings
 from spreading import SpreadBackend
 from support.servers.spider import Shards
+from support.stores.stores import everything, fill
 
 from backends import Address, Backend, Put, WrongSchema
+from backends.copying.archive import backup, restore
+from backends.copying.copy_state import CopyState
+from backends.copying.online_copy import copy
 from backends.engines import spider_tables
+from backends.engines.memory import MemoryBackend
 from backends.engines.mysql import MysqlBackend
 from backends.engines.spider import SpiderBackend
 from backends.findings import Level
@@ -96,10 +101,9 @@ def fresh(empty: Shards) -> Iterator[Shards]:
         head.query("FLUSH TABLES")
 
 
-def opened(shards: Shards, *numbers: int, heads: int | None = None) -> SpiderBackend:
+def opened(shards: Shards, *names: str, heads: slice = slice(None)) -> SpiderBackend:
     """Return a backend of the schema's user on the fresh databases."""
-    some = shards.heads if heads is None else [shards.heads[heads]]
-    return SpiderBackend.from_url(shards.url_of(some, numbers or None, "admin:secret", FRESH))
+    return SpiderBackend.from_url(shards.url_of(shards.heads[heads], names, "admin:secret", FRESH))
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 5])
@@ -151,16 +155,16 @@ class TestHeads:
             for _ in range(2):
                 backend.initialize()
                 backend.check_schema()
-        with closing(opened(fresh, heads=1)) as backend:
+        with closing(opened(fresh, heads=slice(1, 2))) as backend:
             backend.apply(b"\x01", [Put("a", b"1")])
-        with closing(opened(fresh, heads=0)) as backend:
+        with closing(opened(fresh, heads=slice(0, 1))) as backend:
             assert backend.get_many([Address(b"\x01", "a")])
 
     def test_other_order(self, fresh):
         """Shards in another order are rejected by every command and connection."""
         with closing(opened(fresh)) as backend:
             backend.initialize()
-        with closing(opened(fresh, 1, 0, 2)) as backend:
+        with closing(opened(fresh, "shard1", "shard0", "shard2")) as backend:
             for work in (backend.initialize, backend.check_schema):
                 with pytest.raises(WrongSchema, match="have the shards shard0,shard1,shard2, the URL"):
                     work()
@@ -232,6 +236,44 @@ class TestHeads:
             for work in (backend.initialize, backend.check_schema):
                 with pytest.raises(WrongSchema, match="a head of shards: set `backend = spider`"):
                     work()
-        server = fresh.url_of([fresh.servers[0]], [0], "admin:secret")
+        server = fresh.url_of([fresh.servers[0]], ["shard0"], "admin:secret")
         with closing(SpiderBackend.from_url(server)) as backend, fails("needs mariadb-plugin-spider"):
             backend.initialize()
+
+
+class TestCopies:
+    @pytest.fixture
+    def five(self, fresh: Shards) -> Iterator[SpiderBackend]:
+        """Empty heads with five shards: databases of the three data servers."""
+        places = [(f"five{number}", number % len(fresh.servers)) for number in range(5)]
+        for name, number in places:
+            server = fresh.servers[number]
+            server.query(f"CREATE DATABASE {name}")
+            for user in ("admin", "persona"):
+                server.query(f"GRANT ALL ON {name}.* TO {user}@'127.0.0.1'")
+            fresh.make_tables(number, name)
+            for head in fresh.heads:
+                fresh.name_server(head, name, number, name)
+        with closing(opened(fresh, *(name for name, _ in places))) as backend:
+            backend.initialize()
+            yield backend
+        for name, number in places:
+            fresh.servers[number].query(f"DROP DATABASE {name}")
+            for head in fresh.heads:
+                head.query(f"DROP SERVER {name}")
+
+    def test_one_to_three_to_five(self, clients, five, tmp_path):
+        """A store is copied to three shards, and from there to five; an archive of those is equal."""
+        source, restored = MemoryBackend(), MemoryBackend()
+        fill(source)
+        for number, (before, after) in enumerate([(source, clients), (clients, five)]):
+            with CopyState(tmp_path / f"{number}.state") as state:
+                assert copy(before, after, state).equal
+            assert everything(after) == everything(source)
+        archive = tmp_path / "archive"
+        with archive.open("wb") as file:
+            backup(five, file, software="1")
+        with archive.open("rb") as file:
+            restore(file, restored)
+        assert everything(restored) == everything(source)
+        assert {each.subject for each in five.examine() if each.level is Level.FAILED} == set()

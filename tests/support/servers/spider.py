@@ -42,6 +42,11 @@ class Shards:
         self.servers = [MariaDB(folder / f"data{number}", **_DATA) for number in range(servers)]
 
     @property
+    def names(self) -> list[str]:
+        """The names of the data servers at the heads."""
+        return [f"shard{number}" for number in range(len(self.servers))]
+
+    @property
     def url(self) -> str:
         """The URL of a backend for all heads and data servers."""
         return self.url_of(self.heads)
@@ -49,15 +54,14 @@ class Shards:
     def url_of(
         self,
         heads: Sequence[MariaDB],
-        shards: Sequence[int] | None = None,
+        names: Sequence[str] = (),
         user: str = "persona:secret",
         database: str = "persona",
     ) -> str:
-        """Return the URL of a backend for some heads and data servers, in order."""
+        """Return the URL of a backend for some heads and shards, in order; by default all shards."""
         hosts = "&".join(f"host=127.0.0.1:{head.port}" for head in heads)
-        numbers = range(len(self.servers)) if shards is None else shards
-        names = ",".join(f"shard{number}" for number in numbers)
-        return f"spider://{user}@/{database}?{hosts}&shards={names}"
+        shards = ",".join(names or self.names)
+        return f"spider://{user}@/{database}?{hosts}&shards={shards}"
 
     @property
     def admin_url(self) -> str:
@@ -84,23 +88,28 @@ class Shards:
             each.query("REVOKE ALL ON persona.* FROM persona@'127.0.0.1'")
             each.query("GRANT SELECT, INSERT, UPDATE, DELETE ON persona.* TO persona@'127.0.0.1'")
             each.query("GRANT ALL ON persona.* TO admin@'127.0.0.1'")
-        for server in self.servers:
-            url = f"mysql://admin:secret@127.0.0.1:{server.port}/persona"
-            with contextlib.closing(MysqlBackend.from_url(url)) as backend:
-                backend.initialize()
+        for number in range(len(self.servers)):
+            self.make_tables(number)
         for head in self.heads:
             self.name_servers(head)
 
+    def make_tables(self, number: int, database: str = "persona") -> None:
+        """Make the tables of a data server."""
+        url = f"mysql://admin:secret@127.0.0.1:{self.servers[number].port}/{database}"
+        with contextlib.closing(MysqlBackend.from_url(url)) as backend:
+            backend.initialize()
+
     def name_servers(self, head: MariaDB) -> None:
         """Name all data servers at a head."""
-        for number in range(len(self.servers)):
-            self.name_server(head, f"shard{number}", number)
+        for number, name in enumerate(self.names):
+            self.name_server(head, name, number)
 
-    def name_server(self, head: MariaDB, name: str, number: int) -> None:
+    def name_server(self, head: MariaDB, name: str, number: int, database: str = "persona") -> None:
         """Name a data server at a head."""
+        port = self.servers[number].port
         head.query(
             f"CREATE OR REPLACE SERVER {name} FOREIGN DATA WRAPPER mysql OPTIONS (HOST '127.0.0.1', "
-            f"PORT {self.servers[number].port}, USER 'persona', PASSWORD 'secret', DATABASE 'persona')"
+            f"PORT {port}, USER 'persona', PASSWORD 'secret', DATABASE '{database}')"
         )
 
     def empty(self) -> None:
