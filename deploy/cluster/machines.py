@@ -13,6 +13,7 @@ from typing import Final
 
 from filling import SHIPPED, fill, filled, write
 from processes import Daemon, Kept, NotStarted, answers
+from servers import Database
 
 from persona_profile.development.identity_provider import DevelopmentIdentityProvider
 
@@ -66,20 +67,21 @@ class Service:
         name: name in messages.
         address: its loopback address.
         folder: folder of its settings, keyring and log, with `ca.pem`.
-        nodes: addresses of database nodes, in order of preference.
+        database: its database.
         redis: URL of Redis.
         kept: the record of processes.
     """
 
     def __init__(
-        self, name: str, address: str, folder: Path, nodes: Sequence[str], redis: str, kept: Kept
+        self, name: str, address: str, folder: Path, database: Database, redis: str, kept: Kept
     ) -> None:
         self.name, self.address = name, address
         self.settings = folder / "production.ini"
         self.keyring = folder / "keyring.json"
-        self._folder, self._nodes, self._kept = folder, nodes, kept
+        self._folder, self._database, self._kept = folder, database, kept
         command: list[str | Path] = [_PROGRAM, "-c", self.settings, "serve"]
-        log, variables = folder / "service.log", {"PERSONA_RATELIMIT_URL": redis}
+        log = folder / "service.log"
+        variables = {"PERSONA_RATELIMIT_URL": redis, "PERSONA_BACKEND": database.backend}
         self.daemon = Daemon(name, command, log, kept, variables)
 
     @property
@@ -104,22 +106,24 @@ class Service:
             PUBLIC=public,
             DIALOG=DIALOG,
         )
-        hosts = "&".join(f"host={node}" for node in self._nodes)
-        url = f"mysql://persona:{password}@/persona?{hosts}&ssl_ca={self._folder}/ca.pem"
+        url = self._database.url(f"persona:{password}", self._folder / "ca.pem")
         write(self._folder / "backend.url", url)
         shutil.copy(issuers, self._folder / "issuers.json")
 
-    def run(self, *arguments: str, url: str | None = None) -> None:
+    def run(self, *arguments: str, url: str = "", backend: str = "") -> None:
         """Run another command of the service on its settings.
 
         Args:
             arguments: arguments of the command.
             url: database URL of another user than the service's own.
+            backend: another backend than the service's own.
 
         Raises:
             NotStarted: the command fails.
         """
-        variables = {} if url is None else {"PERSONA_BACKEND_URL_FILE": "", "PERSONA_BACKEND_URL": url}
+        variables = {"PERSONA_BACKEND": backend or self._database.backend}
+        if url:
+            variables |= {"PERSONA_BACKEND_URL_FILE": "", "PERSONA_BACKEND_URL": url}
         command: list[str | Path] = [_PROGRAM, "-c", self.settings, *arguments]
         task = f"persona-profile {' '.join(arguments)}"
         self._kept.run(task, command, env={**os.environ, **variables})
