@@ -63,7 +63,7 @@ format: $(VENV)/installed-tools node_modules/installed ## put the code into the 
 
 # Those that need no more than the tests do; benchmarks/README.md describes the others. The last one needs two
 # programs more, and says so.
-BENCHMARKS := requests_per_second processes rate_limits tracing storage galera_reads key_wrapping \
+BENCHMARKS := requests_per_second processes rate_limits tracing storage galera_reads shards key_wrapping \
   picture_saturation picture_reduction picture_cost
 
 benchmark: $(VENV)/installed-tools ## measure, as ratios of two things run side by side

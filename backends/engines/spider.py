@@ -24,6 +24,7 @@ from backends.engines.spider_heads import (
     Head,
     ShardSilent,
     compare,
+    of_number,
     opened_heads,
     parse,
     reject_others,
@@ -149,6 +150,7 @@ class SpiderBackend(Head):
     def examine(self) -> Iterator[Finding]:
         # A head keeps nothing: whether writes last is a matter of the data servers.
         yield from (each for each in super().examine() if each.subject != "durability")
+        yield of_number(len(self._shards))
         with opened_heads(self._url, self._shards, self._clock) as heads:
             for number, head in enumerate(heads, 1):
                 yield from head.examine_shards(f"head {number} of {len(heads)}")

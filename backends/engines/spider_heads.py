@@ -19,7 +19,7 @@ from backends.engines.hosts import Host, error_number
 from backends.engines.mysql import MISPLACED, HostLost, MysqlBackend, Rejected
 from backends.engines.mysql_connections import TIME_LIMITS, hosts_of, parse_url, whole_number
 from backends.engines.statements import BULK, SMALL
-from backends.findings import Finding, failed, ok
+from backends.findings import Finding, failed, ok, warning
 
 MAX_SHARDS: Final = 256
 
@@ -237,6 +237,14 @@ def compare(heads: Sequence[Head]) -> None:
     finally:
         with suppress(Unavailable):  # they expire
             heads[0].delete_probes(name)
+
+
+def of_number(shards: int) -> Finding:
+    """Return the finding about the number of shards: the last bits of MariaDB's hash are uneven."""
+    if shards % 2 == 0:
+        message = f"of {shards} shards some have twice as many emails as others"
+        return warning("shards", message, "use an odd number: emails spread evenly then")
+    return ok("shards", f"{shards}: emails spread evenly")
 
 
 def _at(url: URL, host: Host) -> URL:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import closing
 
@@ -21,6 +22,7 @@ from backends.engines import spider_tables
 from backends.engines.memory import MemoryBackend
 from backends.engines.mysql import MysqlBackend
 from backends.engines.spider import SpiderBackend
+from backends.engines.spider_heads import of_number
 from backends.findings import Level
 from backends.testing.conformance import BackendConformance
 from backends.testing.state_machine import BackendMachine
@@ -126,6 +128,15 @@ def test_places(count, shards):
             assert {row[0] for row in found} == here
     finally:
         head.query("DROP DATABASE places")
+
+
+@pytest.mark.parametrize(("count", "largest"), [(2, 1.34), (3, 1.0), (4, 1.7), (5, 1.0), (9, 1.0)])
+def test_odd_numbers_spread_evenly(count, largest):
+    """Emails spread evenly over an odd number of shards, and over no even one; doctor warns."""
+    partitions = (b"\x01" + hashlib.sha256(b"%d" % number).digest() for number in range(20_000))
+    found = Counter(spider_tables.shard_of(each, count) for each in partitions)
+    assert max(found.values()) * count / 20_000 == pytest.approx(largest, abs=0.05)
+    assert of_number(count).level is (Level.OK if count % 2 else Level.WARNING)
 
 
 def test_items_are_spread(empty, clients):

@@ -169,7 +169,7 @@ def test_make_cluster(trial):
 
 def test_make_cluster_of_shards(trial):
     """A cluster of shards keeps profiles while a head is lost, and stops wholly."""
-    trial.start("SHARDS=2")
+    trial.start("SHARDS=3")
     token = trial.sign_in()
     assert trial.ask("PATCH", token, b'{"name": "Alice"}')[0] == 200
     os.kill(trial.pid_of("head1"), signal.SIGKILL)
