@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, Self
 
@@ -115,12 +115,18 @@ class SpiderBackend(Head):
         with self._guards[self._shard_of(partition)].watching():
             return super().list(partition)
 
+    def purge_expired(self, limit: int) -> int:
+        for shard, guard in enumerate(self._guards):
+            if guard.is_silent.is_set():  # perhaps nobody has asked since it came back
+                with suppress(Unavailable):
+                    self._ask(shard)
+        return super().purge_expired(limit)
+
     def ping(self) -> None:
         failure = Unavailable()
-        for shard, guard in enumerate(self._guards):
+        for shard in range(len(self._shards)):
             try:
-                with guard.watching():
-                    self._read_nothing(self._probe(shard))
+                self._ask(shard)
             except Unavailable as error:  # the others may serve
                 failure = error
             else:
@@ -159,6 +165,10 @@ class SpiderBackend(Head):
         found = super().stats()
         is_silent = any(each.is_silent.is_set() for each in self._guards)
         return replace(found, is_unreachable=found.is_unreachable or is_silent)
+
+    def _ask(self, shard: int) -> None:
+        with self._guards[shard].watching():
+            self._read_nothing(self._probe(shard))
 
     def _parts(self, table: TableClause, select: Select[Any]) -> Iterator[Select[Any]]:
         for name in self._shards:

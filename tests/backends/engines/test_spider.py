@@ -90,6 +90,27 @@ class TestSpiderMachine(SpiderMachine.TestCase):
         SpiderMachine.shards = empty
 
 
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        ("mysql://u:p@h/db?shards=a", "must be spider://"),
+        ("spider://u:p@h/db", "must have .shards="),
+        ("spider://u:p@h/db?shards=", "must have .shards="),
+        ("spider://u:p@h/db?shards=a,,b", "must have .shards="),
+        ("spider://u:p@h/db?shards=a,b,a", "must have .shards="),
+        ("spider://u:p@h/db?shards=a;b", "must have .shards="),
+        ("spider://u:p@h/db?shards=a&shards=b", "twice"),
+        ("spider://u:p@h/db?shards=" + ",".join(f"s{number}" for number in range(257)), "1 to 256"),
+        ("spider://u:p@h/db?shards=a&unknown=1", "unknown option"),
+    ],
+)
+def test_wrong_urls(url, message):
+    """A URL of another form is rejected, without a part of it."""
+    with pytest.raises(ValueError, match=message) as raised:
+        SpiderBackend.from_url(url)
+    assert "u:p" not in str(raised.value)
+
+
 @pytest.fixture
 def fresh(empty: Shards) -> Iterator[Shards]:
     """The shards without items, with databases of another name at the heads, without tables."""
