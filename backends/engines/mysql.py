@@ -87,10 +87,14 @@ _REASONS: Final = {
     1477: "the head lacks a server of a shard's name: CREATE SERVER makes it",
     1665: "its binlog_format is STATEMENT",
     MISPLACED: "the head has no tables yet, or other shards than the URL",
+    1820: "the password of its user has expired",
+    1862: "the password of its user has expired",
     2003: "it can't be reached",
     UNTRUSTED: "it does not speak TLS, or its certificate is not the expected one",
     2059: "its user's authentication plugin needs a library (ed25519: the Python package PyNaCl)",
     2027: "the server there does not speak MySQL",
+    3118: "its user is locked",  # MySQL
+    4151: "its user is locked",  # MariaDB
 }
 
 logger = logging.getLogger(__name__)

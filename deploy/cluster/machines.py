@@ -106,24 +106,27 @@ class Service:
             PUBLIC=public,
             DIALOG=DIALOG,
         )
-        url = self._database.url(f"persona:{password}", self._folder / "ca.pem")
-        write(self._folder / "backend.url", url)
+        for name, url in self._database.urls(f"persona:{password}", self._folder / "ca.pem").items():
+            write(self._folder / f"{name}.url", url)
         shutil.copy(issuers, self._folder / "issuers.json")
 
-    def run(self, *arguments: str, url: str = "", backend: str = "") -> None:
+    def run(self, *arguments: str, urls: Mapping[str, str] | None = None, backend: str = "") -> None:
         """Run another command of the service on its settings.
 
         Args:
             arguments: arguments of the command.
-            url: database URL of another user than the service's own.
+            urls: the URLs of the `DATABASES` for another user than the service's own, by name.
             backend: another backend than the service's own.
 
         Raises:
             NotStarted: the command fails.
         """
         variables = {"PERSONA_BACKEND": backend or self._database.backend}
-        if url:
-            variables |= {"PERSONA_BACKEND_URL_FILE": "", "PERSONA_BACKEND_URL": url}
+        for name, url in (urls or {}).items():
+            variables |= {
+                f"PERSONA_{name.upper()}_URL_FILE": "",
+                f"PERSONA_{name.upper()}_URL": url,
+            }
         command: list[str | Path] = [_PROGRAM, "-c", self.settings, *arguments]
         task = f"persona-profile {' '.join(arguments)}"
         self._kept.run(task, command, env={**os.environ, **variables})

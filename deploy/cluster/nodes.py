@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 
 from filling import fill, write
 from processes import Kept, NotStarted
-from servers import PORT, Database, Run, Server, system_user, users_made
+from servers import DATABASES, PORT, Database, Run, Server, system_user, users_made
 
 PORTS: Final = (PORT, 4567, 4568, 4444)
 """Ports of a node: clients, group communication, incremental and full state transfer."""
@@ -150,12 +150,14 @@ class Galera(Database):
     def prepare(self, password: str, run: Run) -> None:
         admin = secrets.token_hex(24)
         self._first.execute(*users_made({"persona": password, _ADMIN: admin}, _ADMIN))
-        place = f"{self._first.address}/persona?ssl_ca={self._first.configuration.parent}/ca.pem"
-        run("storage", "init", url=f"mysql://{_ADMIN}:{admin}@{place}")
+        server = f"mysql://{_ADMIN}:{admin}@{self._first.address}"
+        options = f"?ssl_ca={self._first.configuration.parent}/ca.pem"
+        urls = {name: f"{server}/{each}{options}" for name, each in DATABASES.items()}
+        run("storage", "init", urls=urls)
 
-    def url(self, user: str, authority: Path) -> str:
-        hosts = "&".join(f"host={node.address}" for node in self._nodes)
-        return f"mysql://{user}@/persona?{hosts}&ssl_ca={authority}"
+    def urls(self, user: str, authority: Path) -> Mapping[str, str]:
+        options = "&".join(f"host={node.address}" for node in self._nodes) + f"&ssl_ca={authority}"
+        return {name: f"mysql://{user}@/{each}?{options}" for name, each in DATABASES.items()}
 
 
 Others = dict[Node, Position | None]

@@ -14,6 +14,8 @@ import pymysql  # type: ignore[import-untyped]
 from processes import Daemon, Kept, NotStarted
 
 PORT: Final = 3306
+DATABASES: Final = {"backend": "persona", "ledger": "persona_ledger"}
+"""The databases of the service, by the settings that name them."""
 
 _LOG_BYTES: Final = "48M"
 _ANSWER_SECONDS: Final = 30
@@ -22,7 +24,7 @@ _ANSWER_SECONDS: Final = 30
 class Run(Protocol):
     """Runs a command of the service, as another user of the database."""
 
-    def __call__(self, *arguments: str, url: str, backend: str = "") -> None: ...
+    def __call__(self, *arguments: str, urls: Mapping[str, str], backend: str = "") -> None: ...
 
 
 class Server:
@@ -162,18 +164,19 @@ class Database(ABC):
         """
 
     @abstractmethod
-    def url(self, user: str, authority: Path) -> str:
-        """Return the URL for a user with password, by the certificate of an authority."""
+    def urls(self, user: str, authority: Path) -> Mapping[str, str]:
+        """Return the URLs of the `DATABASES` for a user with password, by an authority's file."""
 
 
 def users_made(passwords: Mapping[str, str], admin: str) -> Sequence[str]:
-    """Return statements that make the database, and users with a password; `admin` has all rights."""
-    statements = ["CREATE DATABASE IF NOT EXISTS persona"]
+    """Return statements that make databases, and users with a password; `admin` has all rights."""
+    statements = [f"CREATE DATABASE IF NOT EXISTS {each}" for each in DATABASES.values()]
     for user, password in passwords.items():
         rights = "ALL" if user == admin else "SELECT, INSERT, UPDATE, DELETE"
         statements.append(f"CREATE USER IF NOT EXISTS {user}@'127.%'")
         statements.append(f"ALTER USER {user}@'127.%' IDENTIFIED BY '{password}'")
-        statements.append(f"GRANT {rights} ON persona.* TO {user}@'127.%'")
+        grants = (f"GRANT {rights} ON {each}.* TO" for each in DATABASES.values())
+        statements.extend(f"{grant} {user}@'127.%'" for grant in grants)
     return statements
 
 

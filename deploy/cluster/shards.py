@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
 
 from filling import fill
 from processes import Kept
-from servers import PORT, Database, Run, Server, users_made
+from servers import DATABASES, PORT, Database, Run, Server, users_made
 
 HEADS: Final = 2
 MAX_SHARDS: Final = 20
@@ -69,8 +70,11 @@ class Shards(Database):
         users = users_made({"persona": password, _ADMIN: admin}, _ADMIN)
         for each in self._data:
             each.execute(*users)
-            url = f"mysql://{_ADMIN}:{admin}@{each.address}/persona"
-            run("storage", "init", url=url, backend="mysql")
+        authority = self._heads[0].configuration.parent / "ca.pem"
+        urls = self.urls(f"{_ADMIN}:{admin}", authority)
+        for each in self._data:
+            url = f"mysql://{_ADMIN}:{admin}@{each.address}/{DATABASES['backend']}"
+            run("storage", "init", urls={**urls, "backend": url}, backend="mysql")
         servers = [
             f"CREATE OR REPLACE SERVER {each.name} FOREIGN DATA WRAPPER mysql OPTIONS (HOST "
             f"'{each.address}', PORT {PORT}, DATABASE 'persona', USER 'persona', PASSWORD '{password}')"
@@ -78,10 +82,14 @@ class Shards(Database):
         ]
         for head in self._heads:
             head.execute(*users, *servers)
-        authority = self._heads[0].configuration.parent / "ca.pem"
-        run("storage", "init", url=self.url(f"{_ADMIN}:{admin}", authority))
+        run("storage", "init", urls=urls)
 
-    def url(self, user: str, authority: Path) -> str:
+    def urls(self, user: str, authority: Path) -> Mapping[str, str]:
         hosts = "&".join(f"host={head.address}" for head in self._heads)
         shards = ",".join(each.name for each in self._data)
-        return f"spider://{user}@/persona?{hosts}&shards={shards}&ssl_ca={authority}"
+        place = f"{DATABASES['backend']}?{hosts}&shards={shards}&ssl_ca={authority}"
+        return {
+            "backend": f"spider://{user}@/{place}",
+            # Few writes: one server has them all.
+            "ledger": f"mysql://{user}@{self._data[0].address}/{DATABASES['ledger']}",
+        }

@@ -44,7 +44,8 @@ def add_suggestions(
         suggestions: dict[str, Any] = {}
         if claims := acceptable_claims(proof.suggestions):
             suggestions["claims"] = claims
-        if picture := _reference(request, proof, expires_at):
+        is_locked = profile.removal is not None and profile.removal.is_locked
+        if not is_locked and (picture := _reference(request, proof, expires_at)):
             suggestions["picture"] = picture
         if suggestions:
             document["suggestions"] = suggestions
