@@ -12,11 +12,11 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
-from typing import Any, Final, Self
+from typing import Any, Final, Self, TypeVar
 
 from sqlalchemy import CompoundSelect, Connection, Select, TableClause
 
-from backends import Address, BackendStats, Item, ItemInfo, Operation, Unavailable
+from backends import Address, BackendStats, Item, ItemInfo, Operation, Unavailable, chunks
 from backends.breaker import CircuitBreaker, CircuitOpen, Outcome
 from backends.engines.mysql import POOL_SECONDS, SILENCE_SECONDS, new_breaker
 from backends.engines.mysql_connections import CONNECTIONS, whole_number
@@ -31,6 +31,8 @@ from backends.engines.spider_heads import (
 )
 from backends.engines.sql import AllInUse
 from backends.findings import Finding
+
+_T = TypeVar("_T")
 
 MAX_SILENT_OPERATIONS: Final = 2
 """So many operations wait for a shard that answers none; further ones are rejected at once."""
@@ -78,10 +80,11 @@ class SpiderBackend(Head):
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         # A silent shard leaves connections to the others, and never seems to be a silent head.
-        places = max(1, whole_number(self._url, "connections", CONNECTIONS) // 2)
-        self._breaker = new_breaker(max_stalled=places + 1)
+        self._places = max(1, whole_number(self._url, "connections", CONNECTIONS) // 2)
+        self._breaker = new_breaker(max_stalled=self._places + 1)
         self._guards = [
-            _Guard(name, threading.BoundedSemaphore(places), _new_breaker()) for name in self._shards
+            _Guard(name, threading.BoundedSemaphore(self._places), _new_breaker())
+            for name in self._shards
         ]
 
     @classmethod
@@ -98,11 +101,8 @@ class SpiderBackend(Head):
         return cls.open_at(parsed, shards, clock, reject_others(shards))
 
     def get_many(self, addresses: Iterable[Address]) -> Mapping[Address, Item]:
-        by_shard: dict[int, list[Address]] = {}
-        for each in addresses:
-            by_shard.setdefault(self._shard_of(each.partition), []).append(each)
         found: dict[Address, Item] = {}
-        for shard, wanted in by_shard.items():
+        for shard, wanted in self._by_shard(addresses, lambda address: address.partition):
             with self._guards[shard].watching():
                 found |= super().get_many(wanted)
         return found
@@ -111,9 +111,28 @@ class SpiderBackend(Head):
         with self._guards[self._shard_of(partition)].watching():
             return super().apply(partition, operations)
 
-    def list(self, partition: bytes) -> Sequence[ItemInfo]:
-        with self._guards[self._shard_of(partition)].watching():
-            return super().list(partition)
+    def list_many(self, partitions: Iterable[bytes]) -> Mapping[bytes, Sequence[ItemInfo]]:
+        wanted = list(dict.fromkeys(partitions))
+        found: dict[bytes, Sequence[ItemInfo]] = {}
+        for shard, some in self._by_shard(wanted, lambda partition: partition):
+            with self._guards[shard].watching():
+                found |= super().list_many(some)
+        return {partition: found[partition] for partition in wanted}
+
+    def read_many(
+        self, partitions: Sequence[bytes], max_bytes: int
+    ) -> Mapping[bytes, Mapping[str, Item]]:
+        # By listings: SUM and GROUP BY over Spider return a row also where there is none.
+        wanted = list(dict.fromkeys(partitions))
+        sizes = {
+            each: sum(info.size for info in infos) for each, infos in self.list_many(wanted).items()
+        }
+        portion = next(chunks(sizes, sizes.__getitem__, max_bytes), [])
+        found: dict[bytes, Mapping[str, Item]] = {}
+        for shard, some in self._by_shard(portion, lambda partition: partition):
+            with self._guards[shard].watching():
+                found |= self._read_items(some)
+        return {partition: found[partition] for partition in portion}
 
     def purge_expired(self, limit: int) -> int:
         for shard, guard in enumerate(self._guards):
@@ -169,6 +188,18 @@ class SpiderBackend(Head):
     def _ask(self, shard: int) -> None:
         with self._guards[shard].watching():
             self._read_nothing(self._probe(shard))
+
+    @property
+    def _batches_at_once(self) -> int:
+        return self._places  # all may be for one shard
+
+    def _by_shard(
+        self, wanted: Iterable[_T], partition_of: Callable[[_T], bytes]
+    ) -> Iterable[tuple[int, Sequence[_T]]]:
+        by_shard: dict[int, list[_T]] = {}
+        for each in wanted:
+            by_shard.setdefault(self._shard_of(partition_of(each)), []).append(each)
+        return by_shard.items()
 
     def _parts(self, table: TableClause, select: Select[Any]) -> Iterator[Select[Any]]:
         for name in self._shards:

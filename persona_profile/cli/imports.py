@@ -16,7 +16,7 @@ from typing import Any, BinaryIO, Final
 from persona_profile import files
 from persona_profile.cli.config import load_settings
 from persona_profile.cli.failures import CommandFailed, WrongUsage
-from persona_profile.cli.opening import opened_store_with_keys
+from persona_profile.cli.opening import opened_ledger, opened_store_with_keys
 from persona_profile.cli.paths import output_path
 from persona_profile.cli.progress import RowProgress, shown
 from persona_profile.images.admission import Admission
@@ -72,6 +72,9 @@ def add_to(commands: Any) -> None:
         "--overwrite",
         action="store_true",
         help="also change profiles that exist; what a row leaves empty stays",
+    )
+    job.add_argument(
+        "--with-erased", action="store_true", help="also import people who were erased here"
     )
     job.add_argument("--dry-run", action="store_true", help="do everything but write profiles")
     job.add_argument(
@@ -160,6 +163,7 @@ def _importer(
     threads = _THREADS_PER_WORKER * options.workers
     with (
         opened_store_with_keys(settings) as (backend, keys),
+        opened_ledger(settings, keys) as ledger,
         closing(WorkerPool(options.workers, _worker_process)) as workers,
     ):
         try:
@@ -178,11 +182,12 @@ def _importer(
         homes = Homes(backend, keys, settings.forward_seconds)
         lifetime = settings.sessions_lifetime
         yield Importer(
-            ProfileService(backend, homes, keys, session_lifetime=lifetime),
+            ProfileService(backend, homes, keys, ledger=ledger, session_lifetime=lifetime),
             renderer,
             folder,
             kept,
             threads=threads,
+            ledger=None if options.with_erased else ledger,
             overwrite=options.overwrite,
             is_trial=options.dry_run,
         )

@@ -7,7 +7,7 @@ pictures of a batch are rendered, the next batch is prepared. A row is imported 
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import islice
@@ -15,7 +15,7 @@ from threading import BoundedSemaphore
 from typing import Final, NamedTuple
 
 from persona_profile.emails import InvalidEmail, canonical_email
-from persona_profile.errors import Overloaded, PreconditionFailed, ServiceError
+from persona_profile.errors import Overloaded, PictureLocked, PreconditionFailed, ServiceError
 from persona_profile.images import Rendition
 from persona_profile.images.renderer import Renderer
 from persona_profile.importing import EMAIL, PICTURE_FILE, Row, RowRejected
@@ -25,6 +25,7 @@ from persona_profile.profiles.claims import CLAIMS, InvalidClaim
 from persona_profile.profiles.preconditions import Precondition
 from persona_profile.profiles.service import ProfileService
 from persona_profile.profiles.sessions import Vouched
+from persona_profile.store.ledger import Act, Ledger
 from persona_profile.store.profile import UNREADABLE, StoredProfile
 
 BATCH_ROWS: Final = 64
@@ -86,6 +87,7 @@ class Importer:
         folder: of the pictures.
         progress_file: the rows of earlier runs.
         threads: rows that are imported at once.
+        ledger: names the people who were erased; None to import them too.
         overwrite: whether rows change existing profiles.
         is_trial: whether nothing is written, neither a profile nor progress.
     """
@@ -98,6 +100,7 @@ class Importer:
         progress_file: ProgressFile,
         *,
         threads: int,
+        ledger: Ledger | None,
         overwrite: bool,
         is_trial: bool,
     ) -> None:
@@ -107,6 +110,7 @@ class Importer:
         self._progress_file = progress_file
         self._threads = threads
         self._writers = BoundedSemaphore(WRITERS)
+        self._ledger = ledger
         self._overwrite = overwrite
         self._is_trial = is_trial
 
@@ -145,11 +149,13 @@ class Importer:
             return batch
         _, found = self._profiles.open_session([Vouched(each, _OPERATOR) for each in emails.values()])
         profiles = {each.email: each for each in found}
+        erased = self._erased([each.email for each in found if each.is_blank])
         ready = []
         for row in rows:
             if row.line in emails:
                 try:
-                    if checked := self._checked(row, profiles[emails[row.line]], batch):
+                    profile = profiles[emails[row.line]]
+                    if checked := self._checked(row, profile, erased, batch):
                         ready.append(checked)
                 except RowRejected as rejection:
                     batch.rejected[row.line] = rejection
@@ -192,7 +198,15 @@ class Importer:
             except InvalidEmail as error:
                 batch.rejected[row.line] = RowRejected("email_invalid", f"{EMAIL}: {error}")
 
-    def _checked(self, row: Row, profile: StoredProfile, batch: _Batch) -> _Ready | None:
+    def _erased(self, emails: Sequence[str]) -> Collection[str]:
+        """Return the emails that are in the ledger as erased."""
+        if self._ledger is None or not emails:
+            return ()
+        return {email for email, acts in self._ledger.find(emails).items() if Act.ERASED in acts}
+
+    def _checked(
+        self, row: Row, profile: StoredProfile, erased: Collection[str], batch: _Batch
+    ) -> _Ready | None:
         """Return the row if it is to be imported, None if it was.
 
         Raises:
@@ -213,6 +227,10 @@ class Importer:
         claims, picture_file = _claims(row), row.cells.get(PICTURE_FILE)
         if not claims and picture_file is None:
             raise RowRejected("row_empty", "has neither a claim nor a picture")
+        if profile.email in erased:
+            raise RowRejected("profile_erased", "the profile was erased: see --with-erased")
+        if picture_file is not None and profile.is_locked:
+            raise RowRejected(PictureLocked.code, "an operator has locked the email for pictures")
         self._check_may_write(profile)
         return _Ready(row.line, profile.email, claims, picture_file, partition, profile.state)
 

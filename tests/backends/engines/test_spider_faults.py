@@ -129,16 +129,17 @@ def test_data_server_is_lost(fault, shards, service, writers, store, pytestconfi
     assert verified.returncode == 0, verified
 
 
-def test_head_is_lost(shards, service, writers, store):
+@pytest.mark.parametrize("fault", [kill, freeze])
+def test_head_is_lost(fault, shards, service, writers, store):
     """Without its first head a service goes on by the other one."""
     everybody = [writer for some in writers for writer in some]
     with writing(everybody):
         written(everybody)
-        shards.heads[0].signal(signal.SIGKILL)
+        undo = fault(shards.heads[0])
         try:
             written(everybody)
         finally:
-            shards.heads[0].start()
+            undo()
         written(everybody)
     for writer in everybody:
         writer.check(store, service.keyring)

@@ -213,14 +213,28 @@ def test_existing_profiles(moving):
     assert moving.profile("alice")["name"] == "Mine"
 
 
-def test_people_act_meanwhile(moving):
-    """An imported profile that its owner erased does not come back with the same progress."""
+def test_erased_people(moving):
+    """A person who has erased an imported profile does not come back, whatever the progress file."""
     moving.write("alice@,Alice,")
     moving.run()
     alice = moving.client("alice")
     assert alice.call("DELETE", alice.profile).status == 204
     assert moving.run()["earlier"] == 1
+    (moving.folder / "people.progress").unlink()
+    assert moving.run(status=1)["rejected"] == {"profile_erased": 1}
     assert moving.profile("alice")["version"] == 0
+    assert moving.run("--with-erased")["imported"] == 1
+
+
+def test_locked_pictures(moving):
+    """A row with a picture for an email that is locked for pictures is rejected; names are not."""
+    moving.write("alice@,Alice,1.jpg", "bob@,Bob,")
+    for local in ("alice", "bob"):
+        email = f"{local}@{moving.domain}"
+        locked = moving.service.run("pictures", "remove", email, "--lock", "30d", "--yes")
+        assert locked.returncode == 0, locked.stderr
+    assert moving.run(status=1)["rejected"] == {"picture_locked": 1}
+    assert (moving.profile("alice")["version"], moving.profile("bob")["name"]) == (0, "Bob")
 
 
 def test_dry_run(moving):
@@ -306,7 +320,7 @@ def reader(service: Service) -> Iterator[tuple[SqliteBackend, ProfileService]]:
     keys = KeyWrapper(KeyringFile(service.keyring).load())
     with closing(SqliteBackend.from_url(service.url)) as backend, closing(keys):
         homes = Homes(backend, keys, 3600)
-        yield backend, ProfileService(backend, homes, keys, session_lifetime=60)
+        yield backend, ProfileService(backend, homes, keys, ledger=None, session_lifetime=60)
 
 
 def smallest(backend: SqliteBackend, found: StoredProfile) -> bytes:

@@ -12,16 +12,19 @@ from support.pictures.workers import SMALL_JPEG, renderer
 from support.stores.stores import Watched
 
 from backends import Put, Unavailable
+from backends.engines.memory import MemoryBackend
 from persona_profile.importing import Row, RowRejected
 from persona_profile.importing.folder import Folder
 from persona_profile.importing.job import BATCH_ROWS, Importer, Outcome
 from persona_profile.importing.progress_file import ProgressFile
 from persona_profile.keys.keyring import Keyring
 from persona_profile.keys.wrapping import KeyWrapper
+from persona_profile.profiles.removals import PictureRemovals
 from persona_profile.profiles.service import ProfileService
 from persona_profile.profiles.sessions import Vouched
 from persona_profile.store.homes import Homes
 from persona_profile.store.items import PROFILE_ITEM
+from persona_profile.store.ledger import Ledger
 from persona_profile.store.profile import BLANK_STATE, StoredProfile
 
 
@@ -32,12 +35,18 @@ class World:
         self.backend = Watched()
         self.keys = KeyWrapper(Keyring.generate())
         homes = Homes(self.backend, self.keys, 3600)
-        self.profiles = ProfileService(self.backend, homes, self.keys, session_lifetime=60)
+        self.ledger = Ledger(MemoryBackend(), self.keys, 3600, makes_schema=True)
+        self.ledger.begin()
+        self.profiles = ProfileService(
+            self.backend, homes, self.keys, ledger=self.ledger, session_lifetime=60
+        )
         self.folder = folder
         self.reasons: list[tuple[int, str]] = []
         (folder / "1.jpg").write_bytes(encode(quadrants(60, 60)))
 
-    def run(self, *rows: Row, overwrite: bool = False, **options: object) -> Outcome:
+    def run(
+        self, *rows: Row, overwrite: bool = False, with_erased: bool = False, **options: object
+    ) -> Outcome:
         """Import rows; `reasons` has the codes by line, in the order in which they came."""
         self.reasons = []
 
@@ -55,6 +64,7 @@ class World:
                 folder,
                 progress,
                 threads=2,
+                ledger=None if with_erased else self.ledger,
                 overwrite=overwrite,
                 is_trial=False,
             )
@@ -68,6 +78,11 @@ class World:
         """Change a profile as its owner does."""
         session, _ = self.profiles.open_session([Vouched(email, "test")])
         self.profiles.write_claims(session, email, {"name": name})
+
+    def erase(self, email: str) -> None:
+        """Erase a profile as its owner does."""
+        session, _ = self.profiles.open_session([Vouched(email, "test")])
+        self.profiles.erase(session, email)
 
     def note(self, email: str, state: str) -> None:
         """Leave the note of a run that was killed before or after it wrote a profile."""
@@ -195,6 +210,26 @@ def test_written_meanwhile(world, overwrite):
     assert world.run(row(2, "a@example.com"), overwrite=True).imported == 1
 
 
+def test_erased(world):
+    """A person who was erased comes back by an explicit option alone, also after a kill."""
+    world.write("a@example.com", "Own")
+    world.note("a@example.com", BLANK_STATE)
+    world.erase("a@example.com")
+    rows = row(2, "a@example.com"), row(3, "b@example.com")
+    assert (world.run(*rows).imported, world.reasons) == (1, [(2, "profile_erased")])
+    assert world.profile("a@example.com").is_blank
+    assert world.run(*rows, with_erased=True).imported == 1
+    assert world.profile("a@example.com").document.claims["name"] == "Imported"
+
+
+def test_own_profile_after_an_erasure(world):
+    """A person who was erased and came back is a person with a profile."""
+    world.erase("a@example.com")
+    world.write("a@example.com", "Own")
+    assert world.run(row(2, "a@example.com")).rejected == {"profile_exists": 1}
+    assert world.run(row(2, "a@example.com"), overwrite=True).imported == 1
+
+
 def test_unreadable_profile(world):
     """A profile that does not open is never overwritten."""
     world.write("a@example.com", "Own")
@@ -214,3 +249,14 @@ def test_endless_picture(world):
         *rows, options=SMALL_JPEG, start_worker=start, deadline_seconds=2, processor_seconds=60
     )
     assert (outcome.imported, world.reasons) == (1, [(2, "overloaded")])
+
+
+def test_locked_for_pictures(world):
+    """A picture of a locked email is rejected before it is rendered; a row without one is imported."""
+    homes = Homes(world.backend, world.keys, 3600)
+    removals = PictureRemovals(world.backend, homes, world.keys, ledger=None)
+    for email in ("a@example.com", "b@example.com"):
+        removals.remove(email, 3600, "")
+    rows = row(2, "a@example.com", picture="missing.jpg"), row(3, "b@example.com")
+    outcome = world.run(*rows)
+    assert (outcome.imported, world.reasons) == (1, [(2, "picture_locked")])
