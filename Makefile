@@ -21,9 +21,9 @@ run: $(VENV)/installed ## start the development server on http://127.0.0.1:6543/
 run-evp: $(VENV)/installed ## beside `make run`: a Chromium that proves addresses by email verification tokens
 	@exec $(BIN)/python -m persona_profile.development.chromium $(ARGS)
 
-cluster: $(VENV)/installed-redis ## start three MariaDB nodes, Redis, two service machines and nginx on this machine
+cluster: $(VENV)/installed-redis ## start MariaDB nodes (SHARDS=3: shards), Redis, two service machines and nginx here
 	@sh tests/install-debian-packages $$(sh deploy/cluster/missing-debian-packages)
-	@exec $(BIN)/python deploy/cluster/cluster.py $(ARGS)
+	@exec $(BIN)/python deploy/cluster/cluster.py $(if $(SHARDS),--shards $(SHARDS) --folder var/shards) $(ARGS)
 
 # One more than cores, and 4 at the most: many tests wait for a command, a crash or a time limit.
 TESTERS = $(shell cores=$$(nproc); test $$cores -lt 4 && echo $$((cores + 1)) || echo 4)
@@ -63,7 +63,7 @@ format: $(VENV)/installed-tools node_modules/installed ## put the code into the 
 
 # Those that need no more than the tests do; benchmarks/README.md describes the others. The last one needs two
 # programs more, and says so.
-BENCHMARKS := requests_per_second processes rate_limits tracing storage galera_reads key_wrapping \
+BENCHMARKS := requests_per_second processes rate_limits tracing storage galera_reads shards key_wrapping \
   picture_saturation picture_reduction picture_cost
 
 benchmark: $(VENV)/installed-tools ## measure, as ratios of two things run side by side

@@ -17,6 +17,7 @@ from support.servers.applications import application, development_server
 from support.servers.galera import Galera, galera_cluster
 from support.servers.mariadb import MariaDB
 from support.servers.redis import RedisServer
+from support.servers.spider import Shards, running_shards
 
 AUDIENCE = "http://127.0.0.1:6543"
 MAX_LEAKS = 20
@@ -126,6 +127,13 @@ def galera() -> Iterator[Galera]:
     """A cluster of three nodes for the run. Its tests have the marker `alone` and leave it whole."""
     with galera_cluster() as cluster:
         yield cluster
+
+
+@pytest.fixture(scope="session")
+def shards() -> Iterator[Shards]:
+    """Two heads and three data servers for the run. Their tests have the marker `alone`."""
+    with running_shards() as running:
+        yield running
 
 
 @pytest.fixture(scope="session")

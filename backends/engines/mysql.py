@@ -15,9 +15,19 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, Self
 
-from sqlalchemy import Connection, Engine, TableClause, event, literal, literal_column, select, text
+from sqlalchemy import (
+    URL,
+    Connection,
+    Engine,
+    TableClause,
+    event,
+    literal,
+    literal_column,
+    select,
+    text,
+)
 from sqlalchemy.dialects.mysql import insert
 from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.exc import DBAPIError, DisconnectionError
@@ -65,6 +75,9 @@ MAX_SILENT_OPERATIONS: Final = 3
 PACKET_BYTES: Final = 2 * MAX_VALUE_BYTES + 64 * 1024
 """The size of packets that the server must accept: statements hold values in hexadecimal."""
 
+MISPLACED: Final = 1735
+"""The error for a head with other tables than the URL says; servers have it for unknown partitions."""
+
 _FULL: Final = {1021, 1114}
 _REASONS: Final = {
     1040: "it has too many connections",
@@ -74,8 +87,11 @@ _REASONS: Final = {
     1105: "it fails, perhaps because its wsrep_max_ws_size is too small",
     1142: "its user may not do this",
     1153: "its max_allowed_packet is too small",
+    1193: "it lacks a variable: a head of shards needs mariadb-plugin-spider",
     1203: "it has too many connections of its user",
+    1477: "the head lacks a server of a shard's name: CREATE SERVER makes it",
     1665: "its binlog_format is STATEMENT",
+    MISPLACED: "the head has no tables yet, or other shards than the URL",
     1820: "the password of its user has expired",
     1862: "the password of its user has expired",
     2003: "it can't be reached",
@@ -157,12 +173,22 @@ class MysqlBackend(SqlBackend):
 
         Raises `ValueError` if the URL has another form, or names a file that can't be used.
         """
-        parsed = parse_url(url)
+        return cls._opened(parse_url(url), clock)
+
+    @classmethod
+    def _opened(
+        cls,
+        parsed: URL,
+        clock: Callable[[], float],
+        prepare: Callable[[Any], None] | None = None,
+        **more: Any,
+    ) -> Self:
+        """Open the database of a parsed URL; `prepare` is that of `Opener`, `more` of the class."""
         connections = whole_number(parsed, "connections", CONNECTIONS)
         timeouts = {name: whole_number(parsed, name, seconds) for name, seconds in TIME_LIMITS.items()}
         url_of_one = parsed.difference_update_query(["connections", "host", *timeouts])
         places = hosts_of(parsed)
-        hosts = Hosts(places, Opener(url_of_one, timeouts))
+        hosts = Hosts(places, Opener(url_of_one, timeouts, prepare))
         engine = open_engine(
             url_of_one,
             creator=hosts.connect,
@@ -172,7 +198,7 @@ class MysqlBackend(SqlBackend):
         )
         _listen(engine, hosts, timeouts)
         connect_seconds = 2 * timeouts["connect_timeout"] * len(places)  # TCP, then greeting
-        return cls(engine, timeouts["read_timeout"], clock, hosts, connect_seconds)
+        return cls(engine, timeouts["read_timeout"], clock, hosts, connect_seconds, **more)
 
     @property
     def write_seconds(self) -> float:
@@ -184,10 +210,13 @@ class MysqlBackend(SqlBackend):
     def apply_many(self, batches: Mapping[bytes, Sequence[Operation]]) -> Mapping[bytes, BatchOutcome]:
         # Each batch in its own transaction, so that it stays on one shard. The server waits for the
         # disk once for all that commit at the same time.
-        workers = max(1, self.stats().max_connections - 1)
-        with ThreadPoolExecutor(workers) as pool:
+        with ThreadPoolExecutor(self._batches_at_once) as pool:
             outcomes = pool.map(partial(outcome_of, self), batches, batches.values())
             return dict(zip(batches, outcomes, strict=True))
+
+    @property
+    def _batches_at_once(self) -> int:
+        return max(1, self.stats().max_connections - 1)
 
     def check_schema(self) -> None:
         super().check_schema()
@@ -230,7 +259,13 @@ class MysqlBackend(SqlBackend):
 
     def ping(self) -> None:
         # A read of a table: a node outside of its cluster answers a SELECT without a table.
-        self._read(by_key(select(literal(1)).select_from(SMALL), SMALL, b"\x00", b"ping"))
+        self._read_nothing(b"\x00")
+        self._check_writable()
+
+    def _read_nothing(self, partition: bytes) -> None:
+        self._read(by_key(select(literal(1)).select_from(SMALL), SMALL, partition, b"ping"))
+
+    def _check_writable(self) -> None:
         found = {row.Variable_name: row.Value for row in self._read(mysql_findings.WRITABLE)}
         if not mysql_findings.may_write(found):
             raise Rejected("the database takes no writes: it is read-only, or logs statements")
@@ -293,11 +328,11 @@ class MysqlBackend(SqlBackend):
         return kind(f"the database can't be used: {reason} (MySQL error {code})")
 
 
-def new_breaker(clock: Callable[[], float] = time.monotonic) -> CircuitBreaker:
+def new_breaker(
+    clock: Callable[[], float] = time.monotonic, max_stalled: int = MAX_SILENT_OPERATIONS
+) -> CircuitBreaker:
     """Return a circuit breaker for a database: it opens when the database falls silent."""
-    return CircuitBreaker(
-        _outcome, max_stalled=MAX_SILENT_OPERATIONS, stall_seconds=SILENCE_SECONDS, clock=clock
-    )
+    return CircuitBreaker(_outcome, max_stalled=max_stalled, stall_seconds=SILENCE_SECONDS, clock=clock)
 
 
 def _outcome(error: BaseException, seconds: float) -> Outcome:

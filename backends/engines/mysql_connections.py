@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import ssl
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 import pymysql  # type: ignore[import-untyped]
@@ -68,11 +68,14 @@ _HOST: Final = re.compile(r"(?P<name>\[[0-9A-Fa-f:.%]+\]|[^\s:\[\]]+)(?::(?P<por
 class Opener:
     """Opens connections to hosts that differ only in name and port: an `Open` of `hosts`.
 
-    The URL has user, password, database and options of all hosts. Raises `ValueError` if it names a
+    The URL has user, password, database and options of all hosts. `prepare` gets a cursor of each
+    new connection, and raises an error of PyMySQL to reject it. Raises `ValueError` if the URL names a
     file that can't be used.
     """
 
-    def __init__(self, url: URL, timeouts: Mapping[str, int]) -> None:
+    def __init__(
+        self, url: URL, timeouts: Mapping[str, int], prepare: Callable[[Any], None] | None = None
+    ) -> None:
         _, parameters = url.get_dialect()().create_connect_args(url)
         self._parameters: dict[str, Any] = dict(parameters)
         if url.password is not None:
@@ -86,6 +89,7 @@ class Opener:
                 is_tls = isinstance(error, ssl.SSLError)
                 reason = "a file lacks a certificate or its key" if is_tls else error.strerror
                 raise ValueError(f"its TLS options can't be used: {reason}") from None
+        self._prepare = prepare
         self._connect_seconds = timeouts["connect_timeout"]
         lock_seconds = min(LOCK_SECONDS, max(1, timeouts["read_timeout"] // 2))
         self._session = [statement.format(lock_seconds=lock_seconds) for statement in _SESSION]
@@ -127,19 +131,26 @@ class Opener:
                 is_ready = is_ready and (cursor.fetchone() or ("", ""))[1] == _SYNCED
             if not is_ready and not accepts_any_state:
                 raise pymysql.err.OperationalError(NOT_READY, "read-only, or not in sync")
+            if self._prepare:
+                self._prepare(cursor)
 
 
-def parse_url(url: str | None) -> URL:
+def parse_url(
+    url: str | None,
+    schemes: Sequence[str] = ("mysql", "mariadb"),
+    more_options: frozenset[str] = frozenset(),
+) -> URL:
     """Return the URL for SQLAlchemy; `MysqlBackend.from_url` describes its form.
 
     Raises `ValueError` if the URL has another form; the message has no part of it.
     """
-    form = "must be mysql://user:password@host/database, or have ?host=name:port once for each host"
+    place = f"{schemes[0]}://user:password@host/database"
+    form = f"must be {place}, or have ?host=name:port once for each host"
     try:
         parsed = make_url(url or "")
     except ArgumentError:
         raise ValueError(form) from None
-    if parsed.get_backend_name() not in ("mysql", "mariadb") or not parsed.database:
+    if parsed.get_backend_name() not in schemes or not parsed.database:
         raise ValueError(form)
     ways = bool(parsed.host) + ("host" in parsed.query)
     if (
@@ -148,7 +159,7 @@ def parse_url(url: str | None) -> URL:
         or (parsed.port and not parsed.host)
     ):
         raise ValueError(form)
-    if not parsed.query.keys() <= _OPTIONS:
+    if not parsed.query.keys() <= _OPTIONS | more_options:
         raise ValueError("has an unknown option after the question mark")
     if any(not isinstance(value, str) for name, value in parsed.query.items() if name != "host"):
         raise ValueError("has an option after the question mark twice")

@@ -12,10 +12,21 @@ from abc import abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import islice
 from operator import itemgetter
 from typing import Any, ClassVar, Final, TypeVar, cast
 
-from sqlalchemy import URL, Connection, Engine, TableClause, create_engine, insert, literal, select
+from sqlalchemy import (
+    URL,
+    Connection,
+    Engine,
+    Select,
+    TableClause,
+    create_engine,
+    insert,
+    literal,
+    select,
+)
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.pool import QueuePool
@@ -84,6 +95,12 @@ class SqlBackend(Backend):
     BEGIN: ClassVar[str]
     """The statement that begins a transaction with writes."""
 
+    COUNTS_DELETED: ClassVar[bool] = True
+    """Whether a DELETE returns the number of rows that it has deleted."""
+
+    SCHEMA_PREFIX: ClassVar[str] = ""
+    """Before the schema's version: databases of other kinds are rejected."""
+
     def __init__(
         self, engine: Engine, time_limit: float, clock: Callable[[], float] = time.time
     ) -> None:
@@ -96,7 +113,7 @@ class SqlBackend(Backend):
 
     def get_many(self, addresses: Iterable[Address]) -> Mapping[Address, Item]:
         statement = statements.read(addresses, self._now())
-        rows = self._read(statement) if statement is not None else ()
+        rows = self._read_whole(statement) if statement is not None else ()
         return {
             Address(partition, name.decode("ascii")): Item(value, version, expires_at)
             for partition, name, version, expires_at, value in rows
@@ -110,9 +127,11 @@ class SqlBackend(Backend):
         bytes_of = dict.fromkeys(partitions, 0)
         for partition, size in self._read(statements.sizes(partitions, self._now())):
             bytes_of[partition] += int(size)
-        portion = next(chunks(bytes_of, bytes_of.__getitem__, max_bytes))
+        return self._read_items(next(chunks(bytes_of, bytes_of.__getitem__, max_bytes)))
+
+    def _read_items(self, portion: Sequence[bytes]) -> dict[bytes, dict[str, Item]]:
         items: dict[bytes, dict[str, Item]] = {partition: {} for partition in portion}
-        rows = self._read(statements.read_items(portion, self._now()))
+        rows = self._read_whole(statements.read_items(portion, self._now()))
         for partition, name, version, expires_at, value in sorted(rows, key=itemgetter(1)):
             items[partition][name.decode("ascii")] = Item(value, version, expires_at)
         return items
@@ -129,7 +148,7 @@ class SqlBackend(Backend):
     def list_many(self, partitions: Iterable[bytes]) -> Mapping[bytes, Sequence[ItemInfo]]:
         listed: dict[bytes, list[ItemInfo]] = {partition: [] for partition in partitions}
         if listed:
-            rows = self._read(statements.list_items(list(listed), self._now()))
+            rows = self._read_whole(statements.list_items(list(listed), self._now()))
             for partition, name, version, size, expires_at in sorted(rows, key=itemgetter(1)):
                 listed[partition].append(ItemInfo(name.decode("ascii"), version, size, expires_at))
         return listed
@@ -139,18 +158,24 @@ class SqlBackend(Backend):
         found = {
             row.partition
             for table in (SMALL, BULK)
-            for row in self._read(statements.scan(table, after, limit, self._now()))
+            for select in self._parts(table, statements.scan(table, after, limit, self._now()))
+            for row in self._read(select)
         }
         return sorted(found)[:limit]
 
     def purge_expired(self, limit: int) -> int:
+        found = (
+            (table, row)
+            for table in (SMALL, BULK)
+            for select in self._parts(table, statements.expired(table, limit, self._now()))
+            for row in self._read(select)
+        )
         purged = 0
-        for table in (SMALL, BULK):
-            for row in self._read(statements.expired(table, limit - purged, self._now())):
-                # One short statement each, by primary key: a purge blocks nobody.
-                statement = statements.delete_version(table, row.partition, row.name, row.version)
-                self._write([Step(statement)], lambda: True)
-                purged += 1
+        for table, row in islice(found, limit):
+            # One short statement each, by primary key: a purge blocks nobody.
+            statement = statements.delete_version(table, row.partition, row.name, row.version)
+            self._write([Step(statement)], lambda: True)
+            purged += 1
         return purged
 
     def ping(self) -> None:
@@ -160,7 +185,7 @@ class SqlBackend(Backend):
         self._retrying(migrations.upgrade)
 
     def check_schema(self) -> None:
-        self._retrying(migrations.check)
+        self._retrying(lambda at: migrations.check(at, self.SCHEMA_PREFIX))
 
     def stats(self) -> BackendStats:
         with self._lock:
@@ -185,7 +210,9 @@ class SqlBackend(Backend):
         """Return the versions and the statements of a batch within the limits."""
         check_batch(partition, operations)
         versions = {each.name: new_version() for each in operations if isinstance(each, Put)}
-        steps = statements.batch(partition, operations, versions, self._insert_text, self._now())
+        steps = statements.batch(
+            partition, operations, versions, self._insert_text, self._now(), self.COUNTS_DELETED
+        )
         return versions, [*steps]
 
     def _insert_text(self, table: TableClause, rows: int, replaces: bool) -> str:  # noqa: FBT001
@@ -220,6 +247,14 @@ class SqlBackend(Backend):
             if expected is not ANYTHING and stored.get(each.name) != expected:
                 raise Unavailable("the connection broke and somebody else wrote", retry_after=1)
         return not versions and not stored
+
+    def _parts(self, table: TableClause, select: Select[Any]) -> Iterator[Select[Any]]:  # noqa: ARG002
+        """Yield a SELECT over all partitions for each part of a table that is asked on its own."""
+        yield select
+
+    def _read_whole(self, statement: Executable) -> Sequence[Any]:
+        """Return the rows of a SELECT that may read two tables, as they were at one instant."""
+        return self._read(statement)  # one statement has one view of the data
 
     def _read(self, statement: Executable) -> Sequence[Any]:
         return self._retrying(lambda connection: connection.execute(statement).all())

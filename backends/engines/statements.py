@@ -158,17 +158,19 @@ def batch(
     versions: Mapping[str, int],
     insert: InsertText,
     now: int,
+    counts_deleted: bool,  # noqa: FBT001 - a property of the engine
 ) -> Iterator[Step]:
     """Yield the statements of a batch; the statements that can fail come first.
 
-    Both groups are in the order of tables and names: two batches seldom lock rows in opposite orders.
+    `counts_deleted`: whether a DELETE returns the number of its rows. Both groups are in the order of
+    tables and names: two batches seldom lock rows in opposite orders.
     """
     ordered = sorted(operations, key=lambda each: ("/" in each.name, each.name))
     expecting = [each for each in ordered if each.if_version is not ANYTHING]
     for is_new, group in groupby(expecting, lambda each: each.if_version is ABSENT):
         if not is_new:
             for each in group:
-                yield _expecting(partition, each, versions, now)
+                yield from _expecting(partition, each, versions, now, counts_deleted)
             continue
         for puts in _of_one_insert(cast("Iterable[Put]", group)):
             yield _inserting(partition, puts, versions, insert, now)
@@ -261,8 +263,14 @@ def _inserting(
     return Step(text, _parameters(partition, puts, versions), if_exists=instead)
 
 
-def _expecting(partition: bytes, operation: Operation, versions: Mapping[str, int], now: int) -> Step:
-    """Return the statement of an operation that names a version."""
+def _expecting(
+    partition: bytes,
+    operation: Operation,
+    versions: Mapping[str, int],
+    now: int,
+    counts_deleted: bool,  # noqa: FBT001 - private
+) -> Iterator[Step]:
+    """Yield the statements of an operation that names a version."""
     table = table_of(operation.name)
     if isinstance(operation, Delete):
         name = operation.name.encode("ascii")
@@ -270,7 +278,13 @@ def _expecting(partition: bytes, operation: Operation, versions: Mapping[str, in
     else:
         statement = _replacing(partition, operation, versions)
     at_version = (table.c.version == operation.if_version, _is_live(table, now))
-    return Step(statement.where(*at_version), must_match=True)
+    if isinstance(operation, Delete) and not counts_deleted:
+        # It expires first, by a statement that returns its rows.
+        expire = by_key(sa.update(table), table, partition, name).values(expires_at=0)
+        yield Step(expire.where(*at_version), must_match=True)
+        yield Step(statement)
+    else:
+        yield Step(statement.where(*at_version), must_match=True)
 
 
 def _replacing(partition: bytes, put: Put, versions: Mapping[str, int]) -> Any:

@@ -6,6 +6,7 @@ initialized backend. It needs pytest.
 
 from __future__ import annotations
 
+import hashlib
 import threading
 import time
 from collections import Counter
@@ -343,6 +344,18 @@ class BackendConformance:
         seen: list[bytes] = []
         while page := backend.scan(seen[-1] if seen else None, 3):
             assert len(page) <= 3
+            seen += page
+        assert seen == partitions
+
+    @pytest.mark.parametrize("limit", [7, 25])
+    def test_scan_of_many(self, backend: Backend, limit: int) -> None:
+        """Pages have every partition once, also if partitions have many items or few."""
+        partitions = sorted(hashlib.sha256(b"%d" % number).digest() for number in range(60))
+        for number, partition in enumerate(partitions):
+            names = [*(f"n{each}" for each in range(number % 9)), "bulk/b"]
+            backend.apply(partition, [Put(name, b"") for name in names])
+        seen: list[bytes] = []
+        while page := backend.scan(seen[-1] if seen else None, limit):
             seen += page
         assert seen == partitions
 

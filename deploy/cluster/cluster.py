@@ -1,10 +1,11 @@
-"""A trial cluster on one machine: three MariaDB nodes, Redis, two service machines, nginx.
+"""A trial cluster on one machine: MariaDB nodes or shards, Redis, two service machines, nginx.
 
 Every program runs on a loopback address of its own, with the configuration files of this folder, until
 Ctrl-C or SIGTERM. A program that ends is restarted, as by systemd. Another start in the same folder
 continues with its data, after any kind of end.
 
     make cluster
+    make cluster SHARDS=3
     .venv/bin/python deploy/cluster/cluster.py --folder var/cluster --network 127.0.5
 """
 
@@ -20,17 +21,15 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from types import FrameType
 from typing import Final
 
 import certificates
-import nodes
 from filling import write
 from machines import (
-    DATABASES,
     NGINX_PORTS,
     REDIS_PORT,
     SERVICE_PORTS,
@@ -39,8 +38,10 @@ from machines import (
     Service,
     make_identity_provider,
 )
-from nodes import Node
+from nodes import Galera
 from processes import STOPPING, Daemon, Kept, NotStarted, taken
+from servers import PORT, Database
+from shards import MAX_SHARDS, Shards
 
 RESTART_SECONDS: Final = 10.0
 """Pause before a restart: long enough to see the effect of a missing program."""
@@ -51,8 +52,6 @@ _NEEDED_BYTES: Final = 1_000_000_000
 
 _OUTGOING: Final = "127.0.0.1"
 """Source address of connections to another loopback address."""
-
-_SCHEMA_USER: Final = "persona_admin"
 
 _READY: Final = """
 The cluster runs. Ctrl-C stops it; the next start goes on with what is in {folder}.
@@ -83,27 +82,28 @@ class Cluster:
         folder: folder of their data and configuration.
         network: the first three numbers of their addresses: `127.0.5`.
         kept: the record of their processes.
+        shards: the number of data servers behind heads; 0 for three Galera nodes.
 
     Raises:
         NotStarted: an address is in use, or the configuration can't be written.
     """
 
-    def __init__(self, folder: Path, network: str, kept: Kept) -> None:
+    def __init__(self, folder: Path, network: str, kept: Kept, shards: int) -> None:
         self._folder, self._kept = folder, kept
-        at = [f"{network}.{number}" for number in (11, 12, 13)]
-        services = [f"{network}.{number}" for number in (21, 22)]
-        self._check_addresses(network, at, services)
-        places = [*at, *services, f"{network}.1"]
-        names = ["node1", "node2", "node3", "service1", "service2", "nginx"]
-        certificates.make(folder / "ca", {folder / n: a for n, a in zip(names, places, strict=True)})
+        self.database: Database = (
+            Shards(network, folder, kept, shards) if shards else Galera(network, folder, kept)
+        )
+        services = {f"service{n}": f"{network}.{20 + n}" for n in (1, 2)}
+        self._check_addresses(network, services.values())
+        places = {each.name: each.address for each in self.database.servers}
+        places |= {**services, "nginx": f"{network}.1"}
+        certificates.make(folder / "ca", {folder / name: place for name, place in places.items()})
         self._password = self._secret("database-password")
-        self.nodes = [Node(n, a, folder / n, kept) for n, a in zip(names, at, strict=False)]
-        for node in self.nodes:
-            node.configure(at)
+        self.database.configure()
         self.redis = Redis(f"{network}.20", folder / "redis", self._secret("redis-password"), kept)
         self.services = [
-            Service(f"service{n + 1}", a, folder / f"service{n + 1}", at, self.redis.url, kept)
-            for n, a in enumerate(services)
+            Service(name, address, folder / name, self.database, self.redis.url, kept)
+            for name, address in services.items()
         ]
         self.nginx = Nginx(f"{network}.1", folder / "nginx", self.services, kept)
         issuers = make_identity_provider(folder, self.nginx.public)
@@ -113,7 +113,7 @@ class Cluster:
     @property
     def daemons(self) -> list[Daemon]:
         """All programs, in the order of their start."""
-        first = [each.daemon for each in self.nodes]
+        first = [each.daemon for each in self.database.servers]
         return [*first, self.redis.daemon, *(each.daemon for each in self.services), self.nginx.daemon]
 
     def start(self) -> None:
@@ -122,12 +122,13 @@ class Cluster:
         Raises:
             NotStarted: a program does not start.
         """
-        _say("three MariaDB nodes, Redis, two service machines, nginx")
+        servers = ", ".join(each.name for each in self.database.servers)
+        _say(f"MariaDB ({servers}), Redis, two service machines, nginx")
         with ThreadPoolExecutor() as pool:
             keys = pool.submit(self._prepare_keys)
-            first, others = nodes.start_first(self.nodes)
-            services = pool.submit(self._start_services, first, keys)
-            nodes.join(others)  # which is mostly waiting
+            self.database.begin()
+            services = pool.submit(self._start_services, keys)
+            self.database.complete()  # which is mostly waiting
         services.result()
         for service in self.services:
             service.wait()
@@ -138,7 +139,7 @@ class Cluster:
         places = {self.nginx.daemon: f"{self.nginx.public}/v1/"}
         places |= {each.daemon: f"{each.origin}/" for each in self.services}
         places |= {self.redis.daemon: self.redis.place}
-        places |= {each.daemon: f"{each.address}:{nodes.PORTS[0]}" for each in self.nodes}
+        places |= {each.daemon: f"{each.address}:{PORT}" for each in self.database.servers}
         lines = [f"{place:26} {daemon.name}, process {daemon.pid}" for daemon, place in places.items()]
         return _READY.format(
             folder=self._folder,
@@ -146,7 +147,7 @@ class Cluster:
             machines="".join(f"  {line}\n" for line in lines),
             bin=Path(sys.executable).parent,
             pause=RESTART_SECONDS,
-            node=self.nodes[0].daemon.pid,
+            node=self.database.servers[0].daemon.pid,
         )
 
     def watch(self) -> None:
@@ -175,17 +176,17 @@ class Cluster:
         self._kept.end_all()
 
     def _start_again(self, daemon: Daemon) -> None:
-        node = next((each for each in self.nodes if each.daemon is daemon), None)
+        server = next((each for each in self.database.servers if each.daemon is daemon), None)
         try:
-            if node is None:
+            if server is None:
                 daemon.start()
             else:
-                nodes.restart(node, self.nodes)
+                self.database.restart(server)
         except (NotStarted, OSError) as error:
             _say(str(error))  # it is tried again
 
-    def _start_services(self, node: Node, keys: Future[None]) -> None:
-        self._prepare_database(node)
+    def _start_services(self, keys: Future[None]) -> None:
+        self.database.prepare(self._password, self.services[0].run)
         keys.result()
         self.redis.start()
         for service in self.services:
@@ -199,32 +200,15 @@ class Cluster:
         for service in others:
             write(service.keyring, first.keyring.read_text())
 
-    def _prepare_database(self, node: Node) -> None:
-        """Make the database, its users and its schema, unless they exist."""
-        admin = secrets.token_hex(24)
-        users = {"persona": self._password, _SCHEMA_USER: admin}
-        statements = [f"CREATE DATABASE IF NOT EXISTS {each}" for each in DATABASES.values()]
-        for user, password in users.items():
-            statements.append(f"CREATE USER IF NOT EXISTS {user}@'127.%'")
-            statements.append(f"ALTER USER {user}@'127.%' IDENTIFIED BY '{password}'")
-        for each in DATABASES.values():
-            grant = f"GRANT SELECT, INSERT, UPDATE, DELETE ON {each}.* TO persona"
-            statements.append(f"{grant}@'127.%'")
-            statements.append(f"GRANT ALL ON {each}.* TO {_SCHEMA_USER}@'127.%'")
-        node.execute(*statements)
-        administrator = f"mysql://{_SCHEMA_USER}:{admin}@{node.address}"
-        options = f"?ssl_ca={self._folder}/ca/ca.pem"
-        urls = {name: f"{administrator}/{each}{options}" for name, each in DATABASES.items()}
-        self.services[0].run("storage", "init", urls=urls)
-
     def _secret(self, name: str) -> str:
         path = self._folder / name
         if not path.exists():
             write(path, secrets.token_hex(24))
         return path.read_text()
 
-    def _check_addresses(self, network: str, at: list[str], services: list[str]) -> None:
-        wanted = [(address, port) for address in at for port in nodes.PORTS]
+    def _check_addresses(self, network: str, services: Iterable[str]) -> None:
+        servers = self.database.servers
+        wanted = [(each.address, port) for each in servers for port in self.database.ports]
         wanted += [(address, port) for address in services for port in SERVICE_PORTS]
         wanted += [(f"{network}.1", port) for port in NGINX_PORTS]
         if found := taken([*wanted, (f"{network}.20", REDIS_PORT)]):
@@ -246,7 +230,7 @@ def main() -> int:
             kept = Kept(folder / "processes.json")
             if left := kept.end_leftovers():
                 _say(f"ended what an earlier run has left: {', '.join(map(str, left))}")
-            cluster = Cluster(folder, options.network, kept)
+            cluster = Cluster(folder, options.network, kept, options.shards)
             stack.callback(_stop, cluster)
             cluster.start()
             _print(cluster.describe())
@@ -273,6 +257,12 @@ def _options() -> argparse.Namespace:
         default="127.0.5",
         help="first three numbers of the addresses, all of loopback; default: %(default)s",
     )
+    parser.add_argument(
+        "--shards",
+        type=_shards,
+        default=0,
+        help=f"data servers behind two heads, at most {MAX_SHARDS}; default: three Galera nodes",
+    )
     return parser.parse_args()
 
 
@@ -284,6 +274,12 @@ def _folder(text: str) -> Path:
             f"{folder} must have at most 90 characters, all of them letters, digits or of ._+-/"
         )
     return folder
+
+
+def _shards(text: str) -> int:
+    if not text.isascii() or not text.isdecimal() or int(text) > MAX_SHARDS:
+        raise argparse.ArgumentTypeError(f"{text} is no number up to {MAX_SHARDS}")
+    return int(text)
 
 
 def _network(text: str) -> str:
@@ -299,7 +295,7 @@ def _check_room(folder: Path) -> None:
         NotStarted: the disk is too full.
     """
     free = shutil.disk_usage(folder).free
-    if free < _NEEDED_BYTES and not (folder / "node1" / "data").exists():
+    if free < _NEEDED_BYTES and not any(folder.glob("*/data")):
         raise NotStarted(
             f"{folder} has {free / 1e6:.0f} MB free of {_NEEDED_BYTES / 1e6:.0f} MB that it needs"
         )

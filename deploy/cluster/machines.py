@@ -13,15 +13,13 @@ from typing import Final
 
 from filling import SHIPPED, fill, filled, write
 from processes import Daemon, Kept, NotStarted, answers
+from servers import Database
 
 from persona_profile.development.identity_provider import DevelopmentIdentityProvider
 
 REDIS_PORT: Final = 6379
 SERVICE_PORTS: Final = (6543, 9464)
 NGINX_PORTS: Final = (8443, 8080)
-DATABASES: Final = {"backend": "persona", "ledger": "persona_ledger"}
-"""The databases of the service, by the settings that name them."""
-
 DIALOG: Final = "https://login.example.com"
 
 _PROGRAM: Final = Path(sys.executable).with_name("persona-profile")
@@ -69,20 +67,21 @@ class Service:
         name: name in messages.
         address: its loopback address.
         folder: folder of its settings, keyring and log, with `ca.pem`.
-        nodes: addresses of database nodes, in order of preference.
+        database: its database.
         redis: URL of Redis.
         kept: the record of processes.
     """
 
     def __init__(
-        self, name: str, address: str, folder: Path, nodes: Sequence[str], redis: str, kept: Kept
+        self, name: str, address: str, folder: Path, database: Database, redis: str, kept: Kept
     ) -> None:
         self.name, self.address = name, address
         self.settings = folder / "production.ini"
         self.keyring = folder / "keyring.json"
-        self._folder, self._nodes, self._kept = folder, nodes, kept
+        self._folder, self._database, self._kept = folder, database, kept
         command: list[str | Path] = [_PROGRAM, "-c", self.settings, "serve"]
-        log, variables = folder / "service.log", {"PERSONA_RATELIMIT_URL": redis}
+        log = folder / "service.log"
+        variables = {"PERSONA_RATELIMIT_URL": redis, "PERSONA_BACKEND": database.backend}
         self.daemon = Daemon(name, command, log, kept, variables)
 
     @property
@@ -107,23 +106,22 @@ class Service:
             PUBLIC=public,
             DIALOG=DIALOG,
         )
-        hosts = "&".join(f"host={node}" for node in self._nodes)
-        for name, database in DATABASES.items():
-            url = f"mysql://persona:{password}@/{database}?{hosts}&ssl_ca={self._folder}/ca.pem"
+        for name, url in self._database.urls(f"persona:{password}", self._folder / "ca.pem").items():
             write(self._folder / f"{name}.url", url)
         shutil.copy(issuers, self._folder / "issuers.json")
 
-    def run(self, *arguments: str, urls: Mapping[str, str] | None = None) -> None:
+    def run(self, *arguments: str, urls: Mapping[str, str] | None = None, backend: str = "") -> None:
         """Run another command of the service on its settings.
 
         Args:
             arguments: arguments of the command.
             urls: the URLs of the `DATABASES` for another user than the service's own, by name.
+            backend: another backend than the service's own.
 
         Raises:
             NotStarted: the command fails.
         """
-        variables = {}
+        variables = {"PERSONA_BACKEND": backend or self._database.backend}
         for name, url in (urls or {}).items():
             variables |= {
                 f"PERSONA_{name.upper()}_URL_FILE": "",

@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import os
-import pwd
 import re
-import shutil
-from collections.abc import Sequence
+import secrets
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
-import pymysql  # type: ignore[import-untyped]
 from filling import fill, write
-from processes import Daemon, Kept, NotStarted
+from processes import Kept, NotStarted
+from servers import DATABASES, PORT, Database, Run, Server, system_user, users_made
 
-PORTS: Final = (3306, 4567, 4568, 4444)
+PORTS: Final = (PORT, 4567, 4568, 4444)
 """Ports of a node: clients, group communication, incremental and full state transfer."""
 
-_LOG_BYTES: Final = "48M"
-_ANSWER_SECONDS: Final = 30
+_ADMIN: Final = "persona_admin"
 _NOBODY: Final = "00000000-0000-0000-0000-000000000000"
 
 
@@ -34,41 +31,19 @@ class Position(NamedTuple):
         return f"{self.cluster}:{self.number}"
 
 
-class Node:
-    """A node.
-
-    Args:
-        name: name in the configuration.
-        address: its loopback address.
-        folder: folder of its configuration, data and logs, with `cert.pem`, `key.pem` and `ca.pem`.
-        kept: the record of processes.
-    """
+class Node(Server):
+    """A node; see `Server` for the arguments."""
 
     def __init__(self, name: str, address: str, folder: Path, kept: Kept) -> None:
-        self.name, self.address = name, address
-        self.data = folder / "data"
-        self._folder, self._kept = folder, kept
-        # A machine of its own has defaults for these; nodes on one machine need them apart.
-        options = {
-            "datadir": self.data,
-            "socket": folder / "socket",
-            "pid-file": folder / "pid",
-            "tmpdir": folder,  # of a shared one, each server removes the others' files as it starts
-            "innodb-log-file-size": _LOG_BYTES,
-            "wsrep-sst-auth": f"{_user()}:",
-        }
-        if os.getuid() == 0:
-            options["user"] = "root"
-        self._command = ["mariadbd", f"--defaults-file={folder}/galera.cnf"]
-        self._command += [f"--{name}={value}" for name, value in options.items()]
-        log = folder / "error.log"
-        self.daemon = Daemon(name, [*self._command, f"--log-error={log}"], log, kept)
+        super().__init__(
+            name, address, folder, kept, "galera.cnf", {"wsrep-sst-auth": f"{system_user()}:"}
+        )
 
     def configure(self, addresses: Sequence[str]) -> None:
         """Write its configuration as a member of nodes at these addresses."""
         fill(
             "galera.cnf",
-            self._folder / "galera.cnf",
+            self.configuration,
             NAME=self.name,
             ADDRESS=self.address,
             NODES=",".join(addresses),
@@ -76,28 +51,6 @@ class Node:
             MEMORY="64M",
             GCACHE="64M",
         )
-
-    def install(self) -> None:
-        """Make its data folder whole or not at all; it belongs to no cluster yet.
-
-        Raises:
-            NotStarted: the folder can't be made.
-        """
-        made = self.data.with_suffix(".new")
-        shutil.rmtree(made, ignore_errors=True)
-        command = ["mariadb-install-db", "--no-defaults", f"--datadir={made}", "--skip-test-db"]
-        command += [f"--tmpdir={self._folder}", f"--innodb-log-file-size={_LOG_BYTES}"]
-        command += ["--auth-root-authentication-method=socket", f"--auth-root-socket-user={_user()}"]
-        command += ["--user=root"] if os.getuid() == 0 else []
-        self._kept.run("a data folder can't be made", command)
-        made.replace(self.data)
-
-    def take_copy(self, data: Path) -> None:
-        """Copy a data folder whole or not at all."""
-        made = self.data.with_suffix(".new")
-        shutil.rmtree(made, ignore_errors=True)
-        shutil.copytree(data, made)
-        made.replace(self.data)
 
     def position(self) -> Position | None:
         """Return the position of its data after any kind of end; None if it has no usable data."""
@@ -144,28 +97,6 @@ class Node:
             return False
         return (status["wsrep_local_state_comment"], status["wsrep_ready"]) == ("Synced", "ON")
 
-    def execute(self, *statements: str) -> Sequence[Any]:
-        """Execute statements as database administrator; return the rows of the last one.
-
-        Raises:
-            NotStarted: the server rejects a statement, or does not answer.
-        """
-        if not (self._folder / "socket").exists():
-            raise NotStarted(f"{self.name} does not listen; its log is {self.daemon.log}")
-        try:
-            with pymysql.connect(
-                unix_socket=f"{self._folder}/socket",
-                user=_user(),
-                connect_timeout=_ANSWER_SECONDS,
-                read_timeout=_ANSWER_SECONDS,
-            ) as connection:
-                cursor = connection.cursor()
-                for statement in statements:
-                    cursor.execute(statement)
-                return list(cursor.fetchall())
-        except pymysql.MySQLError as error:
-            raise NotStarted(f"{self.name}: {error}; its log is {self.daemon.log}") from None
-
     @property
     def _state_file(self) -> Path:
         return self.data / "grastate.dat"
@@ -182,6 +113,51 @@ class Node:
     def _start(self, position: Position | None, *more: str) -> None:
         at = [f"--wsrep-start-position={position}"] if position else []
         self.daemon.start(*more, *at)
+
+
+class Galera(Database):
+    """Three nodes.
+
+    Args:
+        network: the first three numbers of their addresses.
+        folder: the folder of their folders.
+        kept: the record of processes.
+    """
+
+    ports = PORTS
+    backend = "mysql"
+
+    def __init__(self, network: str, folder: Path, kept: Kept) -> None:
+        self.servers = self._nodes = [
+            Node(f"node{n}", f"{network}.{10 + n}", folder / f"node{n}", kept) for n in (1, 2, 3)
+        ]
+        self._others: Others = {}
+
+    def configure(self) -> None:
+        for node in self._nodes:
+            node.configure([each.address for each in self._nodes])
+
+    def begin(self) -> None:
+        self._first, self._others = start_first(self._nodes)
+
+    def complete(self) -> None:
+        join(self._others)
+
+    def restart(self, server: Server) -> None:
+        [node] = [each for each in self._nodes if each is server]
+        restart(node, self._nodes)
+
+    def prepare(self, password: str, run: Run) -> None:
+        admin = secrets.token_hex(24)
+        self._first.execute(*users_made({"persona": password, _ADMIN: admin}, _ADMIN))
+        server = f"mysql://{_ADMIN}:{admin}@{self._first.address}"
+        options = f"?ssl_ca={self._first.configuration.parent}/ca.pem"
+        urls = {name: f"{server}/{each}{options}" for name, each in DATABASES.items()}
+        run("storage", "init", urls=urls)
+
+    def urls(self, user: str, authority: Path) -> Mapping[str, str]:
+        options = "&".join(f"host={node.address}" for node in self._nodes) + f"&ssl_ca={authority}"
+        return {name: f"mysql://{user}@/{each}?{options}" for name, each in DATABASES.items()}
 
 
 Others = dict[Node, Position | None]
@@ -248,8 +224,3 @@ def _install(first: Node, others: Sequence[Node]) -> None:
 def _position(cluster: str, number: str) -> Position | None:
     known = cluster != _NOBODY and int(number) >= 0
     return Position(cluster, int(number)) if known else None
-
-
-def _user() -> str:
-    """Return the system user, whom the socket authenticates without a password."""
-    return pwd.getpwuid(os.getuid()).pw_name

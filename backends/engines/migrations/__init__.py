@@ -12,7 +12,7 @@ from alembic.runtime.environment import EnvironmentContext
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
-from sqlalchemy import Column, Connection, MetaData, String, Table
+from sqlalchemy import Column, Connection, MetaData, String, Table, delete, insert
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.schema import CreateTable
 
@@ -22,6 +22,9 @@ RACE_ATTEMPTS: Final = 10
 """Attempts of an upgrade that fails because another machine does the same step."""
 
 VERSION_TABLE: Final = "schema_version"
+
+HEAD: Final = "head-"
+"""Before the version at a head of shards: its tables are not those of the migrations."""
 
 _SCRIPT: Final = ScriptDirectory(str(Path(__file__).parent))
 
@@ -35,15 +38,48 @@ _VERSIONS: Final = Table(
 )
 
 
-def check(connection: Connection) -> None:
-    """Check that the database has the newest schema, or raise `WrongSchema`; write nothing."""
-    current = _current(connection)
-    newest = _SCRIPT.get_current_head()
-    if current is None:
-        raise WrongSchema("the database has no tables yet: run `persona-profile storage init`")
-    if current != newest:
+def newest() -> str:
+    """Return the newest schema."""
+    return str(_SCRIPT.get_current_head())
+
+
+def current(connection: Connection, prefix: str = "") -> str | None:
+    """Return the schema of a database, None without one.
+
+    Raises:
+        WrongSchema: it is of a newer version, or the database is of another kind than `prefix` says.
+    """
+    context = MigrationContext.configure(connection, opts={"version_table": VERSION_TABLE})
+    found = context.get_current_revision()
+    if found is None:
+        return None
+    if found.startswith(HEAD) != (prefix == HEAD):
+        kinds = ("a head of shards", "spider") if found.startswith(HEAD) else ("no head", "mysql")
+        raise WrongSchema(f"the database is {kinds[0]}: set `backend = {kinds[1]}`")
+    found = found.removeprefix(prefix)
+    if found not in {each.revision for each in _SCRIPT.walk_revisions()}:
         raise WrongSchema(
-            f"the database's schema {current} is older than this version's {newest}: "
+            f"the database's schema {found} is newer than this version knows: upgrade the software"
+        )
+    return found
+
+
+def stamp(connection: Connection, prefix: str) -> None:
+    """Record that a database, whose tables were made without migrations, has the newest schema."""
+    if current(connection, prefix) != newest():
+        connection.execute(CreateTable(_VERSIONS, if_not_exists=True))
+        connection.execute(delete(_VERSIONS))
+        connection.execute(insert(_VERSIONS).values(version_num=prefix + newest()))
+
+
+def check(connection: Connection, prefix: str = "") -> None:
+    """Check that the database has the newest schema, or raise `WrongSchema`; write nothing."""
+    found = current(connection, prefix)
+    if found is None:
+        raise WrongSchema("the database has no tables yet: run `persona-profile storage init`")
+    if found != newest():
+        raise WrongSchema(
+            f"the database's schema {found} is older than this version's {newest()}: "
             "run `persona-profile storage upgrade`"
         )
 
@@ -67,19 +103,9 @@ def upgrade(connection: Connection) -> None:
 
 
 def _upgrade_once(connection: Connection) -> None:
-    _current(connection)
+    current(connection)
     connection.execute(CreateTable(_VERSIONS, if_not_exists=True))
     steps = _SCRIPT._upgrade_revs  # noqa: SLF001 - as Alembic's own commands do
     with EnvironmentContext(Config(), _SCRIPT, fn=lambda at, _: steps("head", at)) as environment:
         environment.configure(connection=connection, version_table=VERSION_TABLE)
         environment.run_migrations()
-
-
-def _current(connection: Connection) -> str | None:
-    context = MigrationContext.configure(connection, opts={"version_table": VERSION_TABLE})
-    current = context.get_current_revision()
-    if current is not None and current not in {each.revision for each in _SCRIPT.walk_revisions()}:
-        raise WrongSchema(
-            f"the database's schema {current} is newer than this version knows: upgrade the software"
-        )
-    return current

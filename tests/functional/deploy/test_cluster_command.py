@@ -50,14 +50,17 @@ class Trial:
         """The process ids of its running children."""
         return [int(pid) for pid in json.loads((self.folder / "processes.json").read_text())]
 
-    def start(self) -> None:
-        """Start the cluster; return once it reports that it runs."""
+    def start(self, *more: str) -> None:
+        """Start the cluster by `make` with more arguments; return once it reports that it runs."""
         arguments = f"ARGS=--folder {self.folder} --network {self._network}"
         with self._log.open("wb") as log:
             self._reader = subprocess.Popen(["cat"], stdin=subprocess.PIPE, stdout=log)
         with self._reader.stdin as output:
             self._process = subprocess.Popen(
-                ["make", "--silent", "cluster", arguments], cwd=ROOT, stdout=output, stderr=output
+                ["make", "--silent", "cluster", arguments, *more],
+                cwd=ROOT,
+                stdout=output,
+                stderr=output,
             )
         wait_for(lambda: "The cluster runs." in self.output or self._process.poll() is not None, 120)
         assert self._process.poll() is None, self.output
@@ -160,5 +163,17 @@ def test_make_cluster(trial):
     assert (status, profile["name"]) == (200, acknowledged)
 
     started += trial.processes
+    trial.stop()
+    assert [pid for pid in started if is_alive(pid)] == []
+
+
+def test_make_cluster_of_shards(trial):
+    """A cluster of shards keeps profiles while a head is lost, and stops wholly."""
+    trial.start("SHARDS=3")
+    token = trial.sign_in()
+    assert trial.ask("PATCH", token, b'{"name": "Alice"}')[0] == 200
+    os.kill(trial.pid_of("head1"), signal.SIGKILL)
+    assert trial.ask("GET", token)[1]["name"] == "Alice"
+    started = trial.processes
     trial.stop()
     assert [pid for pid in started if is_alive(pid)] == []

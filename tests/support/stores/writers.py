@@ -8,6 +8,7 @@ import io
 import threading
 import time
 import zipfile
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
@@ -79,6 +80,7 @@ class Writer:
         self.client.sign_in()
         self.names, self.pictures = Ledger(), Ledger()
         self.writes = self.rejections = self.cuts = 0
+        self.codes: Counter[str] = Counter()  # of the rejections
         self.slowest = 0.0
         self.wrong: list[Answer] = []
         self._number = 0
@@ -104,6 +106,7 @@ class Writer:
                 ledger.is_acknowledged(self._number)
             elif answer.says_when_to_retry:
                 self.rejections += 1
+                self.codes[answer.json["code"]] += 1
                 stop.wait(0.02)
             else:
                 self.wrong.append(answer)

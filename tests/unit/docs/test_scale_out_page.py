@@ -84,11 +84,19 @@ def test_nginx_commands(tmp_path):
     }
 
 
-def test_places_are_filled():
-    """The guide's commands fill all placeholders of the shipped files."""
-    for name in ("service.ini", "galera.cnf", "upstream.conf"):
-        places = set(re.findall("@[A-Z]+[0-9]?@", (ROOT / "deploy" / "cluster" / name).read_text()))
-        command = re.findall(
-            rf"^sed (?:.*\\\n)*.*deploy/cluster/{re.escape(name)}.*$", PAGE, re.MULTILINE
-        )
-        assert set(re.findall("@[A-Z]+[0-9]?@", "".join(command))) == places
+@pytest.mark.parametrize(
+    ("page", "name"),
+    [
+        ("scale-out.md", "cluster/service.ini"),
+        ("scale-out.md", "cluster/galera.cnf"),
+        ("scale-out.md", "cluster/upstream.conf"),
+        ("shards.md", "sharded/data.cnf"),
+        ("shards.md", "sharded/head.cnf"),
+    ],
+)
+def test_places_are_filled(page, name):
+    """The guides' commands fill all placeholders of the shipped files."""
+    places = set(re.findall("@[A-Z]+[0-9]?@", (ROOT / "deploy" / name).read_text()))
+    text = (ROOT / "docs" / "how-to" / page).read_text()
+    command = re.findall(rf"^sed (?:.*\\\n)*.*deploy/{re.escape(name)}.*$", text, re.MULTILINE)
+    assert set(re.findall("@[A-Z]+[0-9]?@", "".join(command))) == places
