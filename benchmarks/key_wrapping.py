@@ -1,8 +1,9 @@
 """What sealing and key wrapping cost of a dialog open and of a picture read, as a share.
 
 The service, as it is served, on a private MariaDB answers requests, one after the other. Its functions
-that wrap, unwrap, seal and open, also tokens, are timed where they are called. Printed are their shares in
-the time that the client waits, and in the CPU time of the process, of which the database's is no part.
+that wrap, unwrap, seal and open, also tokens, are timed where they are called. Printed are their
+shares in the time that the client waits, and in the CPU time of the process, of which the database's is
+no part.
 """
 
 from __future__ import annotations

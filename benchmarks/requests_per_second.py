@@ -5,7 +5,7 @@ service is as it is served (`production`), "hello" on the same number of threads
 all the time answers as many requests as its processor time allows, so the ratios are those of processor
 time: other programs on the machine disturb them less. The requests/s need an idle machine.
 
-Prints the median of the ratios and of the requests/s, all ratios, and the difference to the figures
+Prints the median of the ratios and of the requests/s, all ratios, and the difference to the results
 in `requests_per_second.json`. `--keep` writes that file; commit it with the change that explains it.
 
     python benchmarks/requests_per_second.py [--rounds N] [--keep]
@@ -34,7 +34,7 @@ from driving import (
     set_pictures,
     summary,
 )
-from kept_figures import Figures
+from kept_results import Results
 from PIL import Image
 from production import Served, production
 
@@ -84,7 +84,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--keep", action="store_true", help=f"write {KEPT.name}")
     options = parser.parse_args()
-    figures = Figures(KEPT)
+    results = Results(KEPT)
     print("requests/s over those of hello, median of rounds (all rounds), and requests/s")
     with tempfile.TemporaryDirectory() as folder:
         clients = Clients(folder)
@@ -95,11 +95,11 @@ def main() -> None:
         ):
             os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
             for name, prepare in requests_of(clients, ours).items():
-                figures.note(name, compare(name, ours, hello, prepare, options.rounds))
+                results.note(name, compare(name, ours, hello, prepare, options.rounds))
             # Last, as pictures make every answer longer.
             set_pictures(ours.port, clients.token(ours.port), photo())
             name = f"dialog open: POST /v1/sessions, thumbnails of {THUMBNAIL} px"
-            figures.note(
+            results.note(
                 name,
                 compare(
                     name,
@@ -109,9 +109,9 @@ def main() -> None:
                     options.rounds,
                 ),
             )
-    figures.report()
+    results.report()
     if options.keep:
-        figures.keep()
+        results.keep()
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The figures of a benchmark beside those of an earlier run, which a file keeps."""
+"""The results of a benchmark beside those of an earlier run, kept in a file."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ PACKAGES = ("pyramid", "cornice", "webob", "waitress", "cryptography", "persona-
 DIGITS = 3
 
 
-class Figures:
-    """Figures by name.
+class Results:
+    """Results by name.
 
     Args:
-        path: of the JSON file with the kept figures; it need not exist.
+        path: of the JSON file with the kept results; it need not exist.
     """
 
     def __init__(self, path: Path) -> None:
@@ -38,7 +38,7 @@ class Figures:
         kept = json.loads(self._path.read_text())
         print(f"\ndifference to {self._path.name} of {kept['date']}, {kept['measured_on']}")
         for name, value in self._found.items():
-            before = kept["figures"].get(name)
+            before = kept["results"].get(name)
             change = f"{value / before - 1:+.1%} of {before:.2f}" if before else "new"
             print(f"{name:<56} {value:5.2f}  {change}")
         now = _versions()
@@ -47,12 +47,12 @@ class Figures:
                 print(f"{package}: {number} then, {now.get(package)} now")
 
     def keep(self) -> None:
-        """Write the figures to the file, with the date, the machine and the versions."""
+        """Write the results to the file, with the date, the machine and the versions."""
         document = {
             "date": f"{datetime.now(UTC):%Y-%m-%d}",
             "measured_on": f"{_processor()}, {os.cpu_count()} cores",
             "versions": _versions(),
-            "figures": self._found,
+            "results": self._found,
         }
         self._path.write_text(json.dumps(document, indent=2) + "\n")
 
