@@ -31,7 +31,6 @@ from persona_profile.runtime.waiting import Wait
 MAX_ACCEPT_CHARACTERS: Final = 1024
 
 _SAFE_TO_OPEN: Final = {
-    "X-Content-Type-Options": "nosniff",
     "Content-Security-Policy": "default-src 'none'; sandbox",
     # Dialogs are on other sites; `check_page` accepts only configured origins.
     "Cross-Origin-Resource-Policy": "cross-origin",

@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from typing import Final, NamedTuple
 
 from pyramid.config import Configurator
-from pyramid.events import ContextFound
 from pyramid.exceptions import URLDecodeError
 from pyramid.interfaces import IRoutesMapper, ISecurityPolicy
 from pyramid.registry import Registry
@@ -94,13 +93,16 @@ class Reception:
         return BodyLimit(limit, limit)
 
 
-def raise_rejection(event: ContextFound) -> None:
-    """Raise the error of a request whose body was rejected."""
-    rejection: ServiceError | None = event.request.environ.get(REJECTION)
-    if rejection is not None:
-        raise rejection
+class Root:
+    """The root of resources, which has none: each request asks for it between its route and its view."""
+
+    def __init__(self, request: Request) -> None:
+        """Raise the error of a request whose body was rejected."""
+        rejection: ServiceError | None = request.environ.get(REJECTION)
+        if rejection is not None:
+            raise rejection
 
 
 def includeme(config: Configurator) -> None:
     """Check each request before its view runs."""
-    config.add_subscriber(raise_rejection, ContextFound)
+    config.set_root_factory(Root)
