@@ -154,9 +154,8 @@ class _Locked(Exception):
 
 def open_profile(email: str, home: Home, keys: KeyWrapper, profile_key: bytes | None) -> StoredProfile:
     """Return the profile of an email; if it does not open, with a problem."""
-    blank = StoredProfile(email, home)
-    if blank.is_blank:
-        return blank
+    if home.key is None and home.profile is None:
+        return StoredProfile(email, home)
     is_protected = False
     try:
         if home.key is None or home.profile is None:
