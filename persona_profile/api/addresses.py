@@ -47,6 +47,8 @@ def client_network(address: str) -> str:
 
     Returns a text without an address, as of a Unix socket, unchanged.
     """
+    if ":" not in address:
+        return address
     parsed = parse_address(address)
     if isinstance(parsed, IPv6Address):
         return str(IPv6Network((parsed, IPV6_PREFIX), strict=False))

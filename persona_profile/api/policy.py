@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from pyramid.request import Request, RequestLocalCache
+from pyramid.request import Request
 from pyramid.security import Allowed
 
 from persona_profile.emails import InvalidEmail, canonical_email
@@ -21,6 +21,9 @@ SESSION: Final = "session"
 OWN_EMAIL: Final = "own email"
 """Permission to act on the email in the path: the session must have proved it."""
 
+_OPENED: Final = "_opened_session"
+"""The attribute of a request that keeps its session."""
+
 
 class BearerPolicy:
     """The identity of a request is the `Session` of its bearer token.
@@ -32,11 +35,13 @@ class BearerPolicy:
     def __init__(self, tokens: SessionTokens, clock: Callable[[], float] = time.time) -> None:
         self._tokens = tokens
         self._clock = clock
-        self._cache = RequestLocalCache(self._load_identity)
 
     def identity(self, request: Request) -> Session | None:
-        """Return the session of the request's token, or None without a token."""
-        session: Session | None = self._cache.get_or_create(request)
+        """Return the session of the request's token, or None without a token; opened once."""
+        known = vars(request)
+        if _OPENED not in known:
+            known[_OPENED] = self._load_identity(request)
+        session: Session | None = known[_OPENED]
         return session
 
     def authenticated_userid(self, request: Request) -> None:
@@ -60,7 +65,7 @@ class BearerPolicy:
         return []
 
     def _load_identity(self, request: Request) -> Session | None:
-        authorization = request.headers.get("Authorization")
+        authorization = request.environ.get("HTTP_AUTHORIZATION")
         if authorization is None:
             return None
         scheme, _, token = authorization.partition(" ")

@@ -86,5 +86,4 @@ def client_of(request: Request) -> str:
 
 
 def _report(response: Response, quota: Quota) -> None:
-    for name, value in quota.headers().items():
-        response.headers.add(name, value)
+    response.headerlist += quota.headers().items()
