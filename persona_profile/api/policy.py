@@ -21,9 +21,6 @@ SESSION: Final = "session"
 OWN_EMAIL: Final = "own email"
 """Permission to act on the email in the path: the session must have proved it."""
 
-_OPENED: Final = "_opened_session"
-"""The attribute of a request that keeps its session."""
-
 
 class BearerPolicy:
     """The identity of a request is the `Session` of its bearer token.
@@ -36,20 +33,12 @@ class BearerPolicy:
         self._tokens = tokens
         self._clock = clock
 
-    def identity(self, request: Request) -> Session | None:
-        """Return the session of the request's token, or None without a token; opened once."""
-        known = vars(request)
-        if _OPENED not in known:
-            known[_OPENED] = self._load_identity(request)
-        session: Session | None = known[_OPENED]
-        return session
-
     def authenticated_userid(self, request: Request) -> None:
         """Return None: a session is no account, and no email belongs in a log."""
 
     def permits(self, request: Request, context: object, permission: str) -> Allowed:
         """Return a result if the session has a permission, or raise an error with the reason."""
-        session = self.identity(request)
+        session: Session | None = request.identity
         if session is None:
             raise Unauthorized("session_missing", "Send the token as `Authorization: Bearer`.")
         if permission == OWN_EMAIL and email_in_path(request) not in session.emails:
@@ -64,7 +53,8 @@ class BearerPolicy:
         """Return no headers: there is no cookie."""
         return []
 
-    def _load_identity(self, request: Request) -> Session | None:
+    def identity(self, request: Request) -> Session | None:
+        """Return the session of the request's token, or None without a token."""
         authorization = request.environ.get("HTTP_AUTHORIZATION")
         if authorization is None:
             return None

@@ -18,6 +18,7 @@ from pyramid.request import Request
 from persona_profile.api import Services, pictures, profile_keys, profiles, sessions
 from persona_profile.api.bodies import FORM_OVERHEAD_BYTES, MULTIPART
 from persona_profile.api.policy import OWN_EMAIL
+from persona_profile.api.requests import ServiceRequest
 from persona_profile.errors import BodyTooLarge, MalformedRequest, NotFound, ServiceError
 
 REJECTION: Final = "persona_profile.rejection"
@@ -58,6 +59,7 @@ class Reception:
     """The limits of bodies by the headers of their requests, in the application of a registry."""
 
     def __init__(self, registry: Registry) -> None:
+        self._registry = registry
         self._services: Services = registry["services"]
         self._routes = registry.queryUtility(IRoutesMapper)
         self._policy = registry.queryUtility(ISecurityPolicy)
@@ -68,7 +70,8 @@ class Reception:
         Raises:
             ServiceError: the answer to a rejected body.
         """
-        request = Request(dict(environ))
+        request = ServiceRequest(dict(environ))
+        request.registry = self._registry
         try:
             found = self._routes(request)
         except URLDecodeError:
@@ -94,7 +97,7 @@ class Reception:
 
 
 class Root:
-    """The root of resources, which has none: each request asks for it between its route and its view."""
+    """The root of resources, of which there are none. Pyramid makes it before each view."""
 
     def __init__(self, request: Request) -> None:
         """Raise the error of a request whose body was rejected."""

@@ -17,6 +17,7 @@ from pyramid.request import Request
 
 from persona_profile.api import Services
 from persona_profile.api.problems import new_request_id
+from persona_profile.keys.tokens import Session
 from persona_profile.runtime.logs import REQUEST_ID
 
 
@@ -34,6 +35,12 @@ class ServiceRequest(Request):  # type: ignore[misc]
         """The parts of the service that views work with."""
         services: Services = self.registry["services"]
         return services
+
+    @reify  # type: ignore[untyped-decorator]
+    def identity(self) -> Session | None:
+        """The session of the request's token, opened once; see `BearerPolicy`."""
+        session: Session | None = super().identity
+        return session
 
     @reify  # type: ignore[untyped-decorator]
     def request_id(self) -> str:
