@@ -8,6 +8,8 @@ import math
 import re
 from typing import Any, Final, NoReturn
 
+import orjson
+
 Json = dict[str, "Json"] | list["Json"] | str | int | float | bool | None
 
 
@@ -82,8 +84,8 @@ def json_decode(text: bytes, max_values: int | None = MAX_VALUES) -> Json:
 
 
 def json_encode(value: Any) -> bytes:
-    """Return a value as compact UTF-8 JSON."""
-    return _ENCODER.encode(value).encode("utf-8")
+    """Return a value as compact UTF-8 JSON. Its integers have at most 64 bits, its names are strings."""
+    return orjson.dumps(value)
 
 
 def _check_values(text: bytes, max_values: int) -> None:
@@ -136,6 +138,5 @@ _SEPARATOR = re.compile(rb'(?:[^",\[{]++|"(?:[^"\\]++|\\.)*+(?:"|\\?\Z))*+[,\[{]
 _DECODER = json.JSONDecoder(
     object_pairs_hook=_unique_members, parse_constant=_no_constant, parse_float=_finite
 )
-_ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 _TO_STANDARD = bytes.maketrans(b"-_", b"+/")
 _TO_URL_SAFE = bytes.maketrans(b"+/", b"-_")
