@@ -84,7 +84,7 @@ def json_decode(text: bytes, max_values: int | None = MAX_VALUES) -> Json:
 
 
 def json_encode(value: Any) -> bytes:
-    """Return a value as compact UTF-8 JSON. Its integers have at most 64 bits, its names are strings."""
+    """Return a value as compact UTF-8 JSON. Integers have at most 64 bits, names are strings."""
     return orjson.dumps(value)
 
 
