@@ -25,13 +25,14 @@ class Results:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._found: dict[str, float] = {}
+        self._load = os.getloadavg()[0]
 
     def note(self, name: str, values: Iterable[float]) -> None:
         """Note the median of the values of all rounds."""
         self._found[name] = round(statistics.median(values), DIGITS)
 
     def report(self) -> None:
-        """Print the difference of each figure to the kept one."""
+        """Print the difference of each result to the kept one."""
         if not self._path.exists():
             print(f"there is no {self._path.name} to compare with")
             return
@@ -50,7 +51,7 @@ class Results:
         """Write the results to the file, with the date, the machine and the versions."""
         document = {
             "date": f"{datetime.now(UTC):%Y-%m-%d}",
-            "measured_on": f"{_processor()}, {os.cpu_count()} cores",
+            "measured_on": f"{_processor()}, {os.cpu_count()} cores, load average {self._load:.0f}",
             "versions": _versions(),
             "results": self._found,
         }
