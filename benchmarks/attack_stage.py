@@ -264,7 +264,8 @@ def database(folder: Path) -> Iterator[None]:
     try:
         mariadb.create_database()
         (folder / "backend.url").write_text(mariadb.url + "\n")
-        (folder / "production.ini").write_text((ROOT / "production.ini").read_text())
+        text = (ROOT / "production.ini").read_text()
+        (folder / "production.ini").write_text(text.replace("/var/lib/persona-profile", str(folder)))
         for arguments in (["keys", "init"], ["storage", "init"]):
             _run(folder, arguments)
         yield

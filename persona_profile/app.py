@@ -52,8 +52,10 @@ from persona_profile.settings import (
     parse_settings,
     service_variables,
 )
-from persona_profile.store.configured import open_backend, open_replicas
+from persona_profile.store.configured import open_backend, open_ledger, open_replicas
 from persona_profile.store.homes import Homes
+from persona_profile.store.ledger import Ledger
+from persona_profile.store.operator_acts import OperatorActs
 from persona_profile.store.replicas import Replicas
 
 if TYPE_CHECKING:
@@ -75,6 +77,7 @@ class Application:
         router: answers requests.
         services: the parts that the views work with.
         backend: the storage.
+        ledger: of erasures, in a store of its own.
         keyring_watch: reloads the keyring when its file has changed; none if it is in memory only.
         metrics_listen: host and port of the metrics, if they are served.
         development: the providers of a development server.
@@ -84,6 +87,7 @@ class Application:
     router: Router
     services: Services
     backend: Backend
+    ledger: Ledger
     keyring_watch: KeyringWatch | None
     metrics_listen: tuple[str, int] | None
     development: Development | None
@@ -146,7 +150,7 @@ def make_app(
         InvalidSettings: a file that they name can't be used.
         Unavailable: the storage does not answer.
     """
-    base = _base(settings)
+    base = _base(settings, clock)
     development = open_development(settings, clock) if settings.development else None
     services = _services(settings, base, development, clock, new_fetcher)
     base.metrics.watch(_measured(services, base))
@@ -160,12 +164,14 @@ def make_app(
         services.authenticators,
         base.keys,
         base.replicas,
+        base.ledger,
         base.backend,
     )
     return Application(
         router=_router(services, development, traces, clock),
         services=services,
         backend=base.backend,
+        ledger=base.ledger,
         keyring_watch=base.keyring_watch,
         metrics_listen=settings.metrics_listen,
         development=development,
@@ -182,18 +188,21 @@ class _Base(NamedTuple):
     keys: KeyWrapper
     keyring_watch: KeyringWatch | None
     backend: Backend
+    ledger: Ledger
     replicas: Replicas
 
 
-def _base(settings: Settings) -> _Base:
-    build = _build(settings)
+def _base(settings: Settings, clock: _Clock) -> _Base:
+    build = configured_build(settings)
     metrics = Metrics(build["version"], build["commit"])
     waiting = WaitingBudget()
     file, keyring = open_keyring(settings)
     keys = make_key_wrapper(settings, keyring, waiting)
     watch = follow_keyring(keys, keyring, file, metrics.reload_counter("keyring")) if file else None
     backend = _open_backend(settings, metrics)
-    return _Base(build, metrics, waiting, keys, watch, backend, Replicas(open_replicas(settings)))
+    ledger = _open_ledger(settings, keys, clock)
+    replicas = Replicas(open_replicas(settings))
+    return _Base(build, metrics, waiting, keys, watch, backend, ledger, replicas)
 
 
 def _services(
@@ -219,10 +228,13 @@ def _services(
     lifetime, window = settings.sessions_lifetime, settings.pictures_url_window_seconds
     renderer = _renderer(settings)
     return Services(
-        profiles=ProfileService(backend, homes, keys, session_lifetime=lifetime, clock=clock),
+        profiles=ProfileService(
+            backend, homes, keys, ledger=base.ledger, session_lifetime=lifetime, clock=clock
+        ),
         pictures=PictureService(
             backend, homes, keys, url_window=window, replicas=replicas, clock=clock
         ),
+        acts=OperatorActs(base.ledger, settings.ledger_keep_acts_seconds, clock),
         authenticators=authenticators,
         nonces=context.nonces,
         used_proofs=UsedProofs(backend, authenticators.outcomes),
@@ -239,7 +251,7 @@ def _services(
         waiting=base.waiting,
         metrics=base.metrics,
         lifecycle=Lifecycle(settings.shutdown_drain_seconds, settings.shutdown_grace_seconds),
-        heartbeat=_heartbeat(backend, keys, renderer.workers, replicas),
+        heartbeat=_heartbeat(base, renderer.workers),
         build=base.build,
     )
 
@@ -326,6 +338,18 @@ def _open_backend(settings: Settings, metrics: Metrics) -> ObservedBackend:
     return backend
 
 
+def _open_ledger(settings: Settings, keys: KeyWrapper, clock: _Clock) -> Ledger:
+    """Return the ledger; sign-in and edits need none."""
+    ledger = open_ledger(settings, keys, clock)
+    try:
+        ledger.begin()
+    except Unavailable as error:
+        logger.warning("ledger: %s; nothing can be erased until it answers", error)
+    except BackendError as error:
+        raise InvalidSettings(f"ledger: {error}") from None
+    return ledger
+
+
 def _renderer(settings: Settings) -> Renderer:
     options = settings.picture_options
     admission = Admission(
@@ -343,17 +367,25 @@ def _renderer(settings: Settings) -> Renderer:
     )
 
 
-def _heartbeat(
-    backend: Backend, keys: KeyWrapper, workers: WorkerPool, replicas: Replicas
-) -> Heartbeat:
-    """Return the checks of the service's health, to which replicas do not count."""
-    checks = {"storage": backend.ping, "keyring": keys.check_keyring, "pictures": workers.check}
-    if replicas.stats().replicas:
-        checks["replicas"] = replicas.check
-    return Heartbeat(checks, advisory={"replicas"})
+def _heartbeat(base: _Base, workers: WorkerPool) -> Heartbeat:
+    """Return the checks of the service's health, to which replicas and ledger do not count."""
+    checks = {
+        "storage": base.backend.ping,
+        "ledger": base.ledger.ping,
+        "keyring": base.keys.check_keyring,
+        "pictures": workers.check,
+    }
+    if base.replicas.stats().replicas:
+        checks["replicas"] = base.replicas.check
+    return Heartbeat(checks, advisory={"ledger", "replicas"})
 
 
-def _build(settings: Settings) -> Mapping[str, str]:
+def configured_build(settings: Settings) -> Mapping[str, str]:
+    """Return the members of Dockerflow's version object, of the configured file if there is one.
+
+    Raises:
+        InvalidSettings: the file can't be used.
+    """
     try:
         return describe_build(settings.version_path)
     except ValueError as error:

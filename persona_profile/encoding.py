@@ -1,4 +1,4 @@
-"""Strict decoders for text that strangers send: JSON and base64url."""
+"""Strict decoders for text that strangers send, JSON and base64url; and the text of an instant."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import binascii
 import json
 import math
 import re
+from datetime import UTC, datetime
 from typing import Any, Final, NoReturn
 
 import orjson
@@ -140,3 +141,9 @@ _DECODER = json.JSONDecoder(
 )
 _TO_STANDARD = bytes.maketrans(b"-_", b"+/")
 _TO_URL_SAFE = bytes.maketrans(b"+/", b"-_")
+
+
+def timestamp(milliseconds: int) -> str:
+    """Return an instant since 1970 as RFC 3339 in UTC."""
+    instant = datetime.fromtimestamp(milliseconds / 1000, UTC)
+    return instant.isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -94,6 +94,17 @@ class ProfileKeyRequired(Forbidden):
         self.code = code
 
 
+class PictureLocked(Forbidden, code="picture_locked"):
+    """An operator has removed the picture, and accepts no other one until `locked_until`."""
+
+    def __init__(self, locked_until: str, reason: str | None) -> None:
+        super().__init__(
+            "An operator has removed the picture of this email; no other one is accepted until "
+            "`locked_until`. `reason` is for the person.",
+            members={"locked_until": locked_until, "reason": reason},
+        )
+
+
 class OriginRejected(Forbidden, code="origin_refused"):
     """A page of an origin that is not configured caused the request."""
 

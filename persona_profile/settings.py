@@ -71,6 +71,7 @@ SERVER_VARIABLES: Final = {
 
 _ONE_OF_TWO: Final = {
     *("backend.url", "backend.url_file", "backend.read_url", "backend.read_url_file"),
+    *("ledger.url", "ledger.url_file"),
 }
 MAX_PICTURE_BYTES: Final = 20 * 1024 * 1024
 JPEG_PIXELS: Final = 100_000_000
@@ -89,7 +90,7 @@ _OF_A_SERVICE = (
 )
 # Groups of settings: the attribute `backend_url` is the setting `backend.url`.
 _GROUP = re.compile(
-    "^(backend|browserid|development|evp|key_service|keyring|logging|metrics|openid|pictures|ratelimit"
+    "^(backend|browserid|development|evp|key_service|keyring|ledger|logging|metrics|openid|pictures|ratelimit"
     "|sessions|shutdown|traces|transit|version)_"
 )
 
@@ -144,6 +145,11 @@ class Settings:
     backend_read_url_file: Path | None = _setting(Path)
     keyring_path: Path | None = _setting(Path)
     keyring_group_readable: bool = _setting(boolean, False)
+    ledger_backend: str | None = _setting(str)
+    ledger_url: str | None = _setting(str)
+    ledger_url_file: Path | None = _setting(Path)
+    ledger_keep_days: int = _setting(whole(1, 3650), 35)
+    ledger_keep_acts_days: int = _setting(whole(1, 3650), 1095)
     key_service: str = _setting(one_of(KEY_SERVICES), KEY_SERVICES[0])
     key_service_cache_seconds: int = _setting(whole(1, 24 * 3600), 300)
     key_service_cache_keys: int = _setting(whole(1, 10_000_000), 10_000)
@@ -226,6 +232,16 @@ class Settings:
         return 2 * self.pictures_url_window_seconds
 
     @property
+    def ledger_keep_seconds(self) -> int:
+        """The time for which an entry of the ledger is kept."""
+        return self.ledger_keep_days * 24 * 3600
+
+    @property
+    def ledger_keep_acts_seconds(self) -> int:
+        """The time for which an operator's act is kept."""
+        return self.ledger_keep_acts_days * 24 * 3600
+
+    @property
     def forward_seconds(self) -> int:
         """The time for which the forward of a moved profile is kept."""
         return max(MIN_FORWARD_SECONDS, self.picture_url_seconds)
@@ -248,28 +264,54 @@ def _name(attribute: str) -> str:
     return _GROUP.sub(r"\1.", attribute)
 
 
-_SCHEMA: Final = colander.SchemaNode(
-    colander.Mapping(),
-    *(
-        colander.SchemaNode(name=_name(each.name), **each.metadata)
-        for each in fields(Settings)
-        if each.metadata
-    ),
-)
+_SCHEMA: Final = {
+    _name(each.name): colander.SchemaNode(name=_name(each.name), **each.metadata)
+    for each in fields(Settings)
+    if each.metadata
+}
 
-NAMES: Final = frozenset(node.name for node in _SCHEMA.children)
+NAMES: Final = frozenset(_SCHEMA)
 
 
 def parse_settings(settings: Mapping[str, str], environ: Mapping[str, str]) -> Settings:
     """Return the settings of a file, overridden from the environment, or raise `InvalidSettings`."""
+    parsed, problems = read_settings(settings, environ)
+    if problems:
+        lines = (f"  {name}: {problem}" for name, problem in sorted(problems.items()))
+        raise InvalidSettings("\n".join(["these settings can't be used:", *lines]))
+    return parsed
+
+
+def read_settings(
+    settings: Mapping[str, str], environ: Mapping[str, str]
+) -> tuple[Settings, dict[str, str]]:
+    """Return the settings as `parse_settings` does, and the problems by the names of settings.
+
+    Settings with problems may have their defaults.
+    """
+    given, problems = _merge(settings, environ)
+    values, invalid = _deserialize(given)
+    problems |= invalid or _contradictions(values)
+    for name, default in DEVELOPMENT_LISTEN.items():
+        values[name] = _development_listen(values, name, default)
+    values["logging.format"] = values["logging.format"] or (
+        "text" if values["development"] else "mozlog"
+    )
+    values["authenticator_options"] = {name: given[name] for name in given.keys() - NAMES}
+    return Settings(**{name.replace(".", "_"): value for name, value in values.items()}), problems
+
+
+def _merge(
+    settings: Mapping[str, str], environ: Mapping[str, str]
+) -> tuple[dict[str, str], dict[str, str]]:
+    """Return the known settings of a file and the environment, and the problems of unknown ones."""
     merged = {name: value for name, value in settings.items() if not _FOREIGN.fullmatch(name)}
     for name in _ONE_OF_TWO & merged.keys():
         # A variable replaces the file's setting, in either form.
         other = name.removesuffix("_file") if name.endswith("_file") else f"{name}_file"
         if _variable(other) in environ and _variable(name) not in environ:
             del merged[name]
-    options = {name for name in merged if _OPTION.fullmatch(name)}
-    known = NAMES | options
+    known = NAMES | {name for name in merged if _OPTION.fullmatch(name)}
     variables = {_variable(name): name for name in known}
     # A name of other characters may be a part of a value that lost its indentation.
     unknown = {name if _NAME.fullmatch(name) else "a name" for name in merged.keys() - known}
@@ -280,21 +322,20 @@ def parse_settings(settings: Mapping[str, str], environ: Mapping[str, str]) -> S
             merged[variables[variable]] = environ[variable]
         else:
             problems[variable] = "there is no such setting"
-    try:
-        values = _SCHEMA.deserialize({name: merged[name] for name in merged.keys() & NAMES})
-        problems |= _contradictions(values)
-    except colander.Invalid as invalid:
-        problems |= invalid.asdict()
-    if problems:
-        lines = (f"  {name}: {problem}" for name, problem in sorted(problems.items()))
-        raise InvalidSettings("\n".join(["these settings can't be used:", *lines]))
-    for name, default in DEVELOPMENT_LISTEN.items():
-        values[name] = _development_listen(values, name, default)
-    values["logging.format"] = values["logging.format"] or (
-        "text" if values["development"] else "mozlog"
-    )
-    values["authenticator_options"] = {name: merged[name] for name in options}
-    return Settings(**{name.replace(".", "_"): value for name, value in values.items()})
+    return {name: merged[name] for name in merged.keys() & known}, problems
+
+
+def _deserialize(given: Mapping[str, str]) -> tuple[dict[str, Any], dict[str, str]]:
+    """Return the value of each setting, by default if it is invalid, and the problems of these."""
+    values: dict[str, Any] = {}
+    problems: dict[str, str] = {}
+    for name, node in _SCHEMA.items():
+        try:
+            values[name] = node.deserialize(given.get(name, colander.null))
+        except colander.Invalid as invalid:
+            problems |= invalid.asdict()
+            values[name] = () if node.required else node.missing
+    return values, problems
 
 
 def service_variables(environ: Mapping[str, str]) -> set[str]:
@@ -323,12 +364,13 @@ def _contradictions(values: Mapping[str, Any]) -> dict[str, str]:
     if not values["development"]:
         started = [name for name in DEVELOPMENT_LISTEN if values[name] not in (None, OFF)]
         problems |= dict.fromkeys(started, "only with development = true: it vouches for anybody")
-    for name in ("backend.url", "backend.read_url"):
+    for name in ("backend.url", "backend.read_url", "ledger.url"):
         if values[name] and values[f"{name}_file"]:
             problems[f"{name}_file"] = f"not together with {name}"
     for name in ("backend.read_url", "backend.read_url_file"):
         if values[name] and values["backend"] == "memory":
             problems[name] = "not with backend = memory, which has no replicas"
+    problems |= _ledger_contradictions(values)
     if values["key_service"] == "transit" and not values["transit.url"]:
         problems["transit.url"] = "needed for key_service = transit"
     if values["transit.url"] and not values["transit.token_file"]:
@@ -339,6 +381,17 @@ def _contradictions(values: Mapping[str, Any]) -> dict[str, str]:
     if pixels and pixels.amount < largest:
         problems["ratelimit.pixels_per_email"] = "must let the largest picture and its preview pass"
     return problems | _evp_contradictions(values)
+
+
+def _ledger_contradictions(values: Mapping[str, Any]) -> dict[str, str]:
+    problems = {}
+    place = values["ledger.url"] or values["ledger.url_file"]
+    if place and not values["ledger.backend"]:
+        problems["ledger.backend"] = "needed for ledger.url"
+    for name in ("url", "url_file"):
+        if values[f"ledger.{name}"] and values[f"ledger.{name}"] == values[f"backend.{name}"]:
+            problems[f"ledger.{name}"] = f"must not be backend.{name}: a restore would replace it"
+    return problems
 
 
 def _evp_contradictions(values: Mapping[str, Any]) -> dict[str, str]:

@@ -92,7 +92,7 @@ def restore(
     *,
     overwrite: bool = False,
     inspect: Visit = lambda *_: None,
-    accept: Callable[[], None] = lambda: None,
+    accept: Callable[[Contents], None] = lambda _: None,
     prepare: Visit = lambda *_: None,
     report: Report = lambda *_: None,
     clock: Clock = time.time,
@@ -117,9 +117,10 @@ def restore(
     start = file.tell() if is_seekable else 0
     with nullcontext(file) if is_seekable else tempfile.TemporaryFile() as second:
         first = file if is_seekable else _Kept(file, second)
-        for partition, items in _reported(ArchiveReader(first), "checking", report):
+        reader = ArchiveReader(first)
+        for partition, items in _reported(reader, "checking", report):
             inspect(partition, items)
-        accept()
+        accept(reader.contents)
         second.seek(start)
         reader = ArchiveReader(second)
         written = 0

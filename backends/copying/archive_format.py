@@ -8,7 +8,9 @@ import os
 import stat
 import struct
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import datetime
 from hashlib import sha256
 from typing import Any, BinaryIO, Final, Protocol
 from zlib import crc32
@@ -55,6 +57,19 @@ class Contents:
     bytes: int = 0
     keys: Keys = field(default_factory=dict)
     file_bytes: int = 0
+
+    @property
+    def started_at(self) -> datetime:
+        """The time at which the backup began.
+
+        Raises:
+            ArchiveError: the header has another form of time.
+        """
+        with suppress(ValueError):
+            instant = datetime.fromisoformat(self.created_at)
+            if instant.tzinfo is not None:
+                return instant
+        raise ArchiveError("the archive's header has no time of its start")
 
     def add(self, items: Items) -> None:
         """Count a partition."""

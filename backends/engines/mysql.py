@@ -71,10 +71,14 @@ _REASONS: Final = {
     1153: "its max_allowed_packet is too small",
     1203: "it has too many connections of its user",
     1665: "its binlog_format is STATEMENT",
+    1820: "the password of its user has expired",
+    1862: "the password of its user has expired",
     2003: "it can't be reached",
     UNTRUSTED: "it does not speak TLS, or its certificate is not the expected one",
     2059: "its user's authentication plugin needs a library (ed25519: the Python package PyNaCl)",
     2027: "the server there does not speak MySQL",
+    3118: "its user is locked",  # MySQL
+    4151: "its user is locked",  # MariaDB
 }
 
 logger = logging.getLogger(__name__)

@@ -83,7 +83,9 @@ class Opener:
             try:  # the files are read once, here
                 self._parameters["ssl"] = pymysql.connect(**self._parameters, defer_connect=True).ctx
             except OSError as error:
-                raise ValueError(f"its TLS options can't be used: {error.strerror}") from None
+                is_tls = isinstance(error, ssl.SSLError)
+                reason = "a file lacks a certificate or its key" if is_tls else error.strerror
+                raise ValueError(f"its TLS options can't be used: {reason}") from None
         self._connect_seconds = timeouts["connect_timeout"]
         lock_seconds = min(LOCK_SECONDS, max(1, timeouts["read_timeout"] // 2))
         self._session = [statement.format(lock_seconds=lock_seconds) for statement in _SESSION]

@@ -30,6 +30,7 @@ import certificates
 import nodes
 from filling import write
 from machines import (
+    DATABASES,
     NGINX_PORTS,
     REDIS_PORT,
     SERVICE_PORTS,
@@ -202,16 +203,19 @@ class Cluster:
         """Make the database, its users and its schema, unless they exist."""
         admin = secrets.token_hex(24)
         users = {"persona": self._password, _SCHEMA_USER: admin}
-        statements = ["CREATE DATABASE IF NOT EXISTS persona"]
+        statements = [f"CREATE DATABASE IF NOT EXISTS {each}" for each in DATABASES.values()]
         for user, password in users.items():
             statements.append(f"CREATE USER IF NOT EXISTS {user}@'127.%'")
             statements.append(f"ALTER USER {user}@'127.%' IDENTIFIED BY '{password}'")
-        grant = "GRANT SELECT, INSERT, UPDATE, DELETE ON persona.* TO persona"
-        statements.append(f"{grant}@'127.%'")
-        statements.append(f"GRANT ALL ON persona.* TO {_SCHEMA_USER}@'127.%'")
+        for each in DATABASES.values():
+            grant = f"GRANT SELECT, INSERT, UPDATE, DELETE ON {each}.* TO persona"
+            statements.append(f"{grant}@'127.%'")
+            statements.append(f"GRANT ALL ON {each}.* TO {_SCHEMA_USER}@'127.%'")
         node.execute(*statements)
-        place = f"{node.address}/persona?ssl_ca={self._folder}/ca/ca.pem"
-        self.services[0].run("storage", "init", url=f"mysql://{_SCHEMA_USER}:{admin}@{place}")
+        administrator = f"mysql://{_SCHEMA_USER}:{admin}@{node.address}"
+        options = f"?ssl_ca={self._folder}/ca/ca.pem"
+        urls = {name: f"{administrator}/{each}{options}" for name, each in DATABASES.items()}
+        self.services[0].run("storage", "init", urls=urls)
 
     def _secret(self, name: str) -> str:
         path = self._folder / name

@@ -19,6 +19,9 @@ from persona_profile.development.identity_provider import DevelopmentIdentityPro
 REDIS_PORT: Final = 6379
 SERVICE_PORTS: Final = (6543, 9464)
 NGINX_PORTS: Final = (8443, 8080)
+DATABASES: Final = {"backend": "persona", "ledger": "persona_ledger"}
+"""The databases of the service, by the settings that name them."""
+
 DIALOG: Final = "https://login.example.com"
 
 _PROGRAM: Final = Path(sys.executable).with_name("persona-profile")
@@ -105,21 +108,27 @@ class Service:
             DIALOG=DIALOG,
         )
         hosts = "&".join(f"host={node}" for node in self._nodes)
-        url = f"mysql://persona:{password}@/persona?{hosts}&ssl_ca={self._folder}/ca.pem"
-        write(self._folder / "backend.url", url)
+        for name, database in DATABASES.items():
+            url = f"mysql://persona:{password}@/{database}?{hosts}&ssl_ca={self._folder}/ca.pem"
+            write(self._folder / f"{name}.url", url)
         shutil.copy(issuers, self._folder / "issuers.json")
 
-    def run(self, *arguments: str, url: str | None = None) -> None:
+    def run(self, *arguments: str, urls: Mapping[str, str] | None = None) -> None:
         """Run another command of the service on its settings.
 
         Args:
             arguments: arguments of the command.
-            url: database URL of another user than the service's own.
+            urls: the URLs of the `DATABASES` for another user than the service's own, by name.
 
         Raises:
             NotStarted: the command fails.
         """
-        variables = {} if url is None else {"PERSONA_BACKEND_URL_FILE": "", "PERSONA_BACKEND_URL": url}
+        variables = {}
+        for name, url in (urls or {}).items():
+            variables |= {
+                f"PERSONA_{name.upper()}_URL_FILE": "",
+                f"PERSONA_{name.upper()}_URL": url,
+            }
         command: list[str | Path] = [_PROGRAM, "-c", self.settings, *arguments]
         task = f"persona-profile {' '.join(arguments)}"
         self._kept.run(task, command, env={**os.environ, **variables})

@@ -34,11 +34,12 @@ def main() -> None:
             password.chmod(0o444)
         if name != "root":
             folder = VOLUMES / ("admin" if name == "admin" else "secrets")
-            url = folder / "backend.url"
-            if not url.exists():
-                url.write_text(f"mysql://{user}:{password.read_text()}@mariadb:3306/persona\n")
-                url.chmod(0o400)
-            os.chown(url, owner, group)
+            for file, database in (("backend.url", "persona"), ("ledger.url", "persona_ledger")):
+                url = folder / file
+                if not url.exists():
+                    url.write_text(f"mysql://{user}:{password.read_text()}@mariadb:3306/{database}\n")
+                    url.chmod(0o400)
+                os.chown(url, owner, group)
     keyring = VOLUMES / "secrets" / "keyring.json"
     if not keyring.exists():
         KeyringFile(keyring).create(Keyring.generate())

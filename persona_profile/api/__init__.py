@@ -20,6 +20,7 @@ from persona_profile.runtime.heartbeat import Heartbeat
 from persona_profile.runtime.lifecycle import Lifecycle
 from persona_profile.runtime.metrics import Metrics
 from persona_profile.runtime.waiting import WaitingBudget
+from persona_profile.store.operator_acts import OperatorActs
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +28,7 @@ class Services:
     """The parts that views work with, as `request.services`.
 
     Attributes:
+        acts: the record of operators' acts.
         account_id: returns the name of an email for identity providers.
         public_origins: the origins of this server.
         dialog_origins: the origins of pages that may call this server from a browser.
@@ -36,6 +38,7 @@ class Services:
 
     profiles: ProfileService
     pictures: PictureService
+    acts: OperatorActs
     authenticators: Authenticators
     nonces: Nonces
     used_proofs: UsedProofs

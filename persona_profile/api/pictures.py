@@ -24,7 +24,7 @@ from persona_profile.encoding import base64url_encode
 from persona_profile.errors import NotAcceptable
 from persona_profile.images.formats import MEDIA_TYPES
 from persona_profile.images.renderer import PreviewUpload, Upload
-from persona_profile.profiles.preconditions import UNCONDITIONAL, Precondition
+from persona_profile.profiles.preconditions import Precondition
 from persona_profile.rate_limits import Policy
 from persona_profile.runtime.waiting import Wait
 
@@ -85,7 +85,7 @@ def preview(request: Request) -> Response:
     _charge_upload(request, email)
     charge_bytes(request, email)
     source = picture_body(request, services.max_picture_bytes)
-    services.profiles.check_write(request.identity, email, UNCONDITIONAL)  # before the costly part
+    services.profiles.check_upload(request.identity, email)  # before the costly part
     upload = services.renderer.preview(source, _claimants(request, email))
     with _opened(request, email, upload):
         made = upload.render()
@@ -122,10 +122,10 @@ def _source(request: Request, email: str, expected: Precondition) -> BinaryIO:
     services: Services = request.services
     if is_json(request):
         suggestion = read_suggestion(request, email)
-        services.profiles.check_write(request.identity, email, expected)
+        services.profiles.check_upload(request.identity, email, expected)
         return fetch_suggestion(request, suggestion)
     source = picture_body(request, services.max_picture_bytes)
-    services.profiles.check_write(request.identity, email, expected)
+    services.profiles.check_upload(request.identity, email, expected)
     return source
 
 

@@ -104,7 +104,13 @@ def export_all(request: Request) -> Response:
     charge_write(request)  # it costs more than one
     charge_bytes(request, request.identity.emails[0])
     services: Services = request.services
-    archive = export_zip(services.profiles, services.pictures, request.identity, email_in_path(request))
+    archive = export_zip(
+        services.profiles,
+        services.pictures,
+        services.acts,
+        request.identity,
+        email_in_path(request),
+    )
     response = Response(archive, content_type="application/zip")
     response.headers["Content-Disposition"] = 'attachment; filename="profile.zip"'
     response.headers["Cache-Control"] = "no-store"

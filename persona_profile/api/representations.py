@@ -12,10 +12,10 @@ from pyramid.request import Request
 from pyramid.response import Response
 
 from persona_profile.api import Services, origin_of
-from persona_profile.encoding import base64url_encode, json_encode
+from persona_profile.encoding import base64url_encode, json_encode, timestamp
 from persona_profile.images.formats import MEDIA_TYPES
 from persona_profile.keys.tokens import Session
-from persona_profile.profiles.export import profile_json, timestamp
+from persona_profile.profiles.export import profile_json
 from persona_profile.profiles.preconditions import ANY_STATE, Precondition
 from persona_profile.store.profile import StoredProfile
 
@@ -91,8 +91,9 @@ def validated(
 def precondition(request: Request) -> Precondition:
     """Return the states in If-Match and If-None-Match, for the profile before a write.
 
-    An entity tag is `"<state>.<urls>"`: the state names the stored profile; the picture's URLs make no
-    difference to a write. Weak tags count: proxies that compress make tags weak.
+    An entity tag is `"<state>.<urls>"`: the state names the stored profile; the picture's URLs, and its
+    removal by an operator, make no difference to a write. Weak tags count: proxies that compress make
+    tags weak.
     """
     if_match = request.headers.get("If-Match")
     return Precondition(
@@ -110,6 +111,8 @@ def _profile(
     if profile.document.picture is not None:
         document["picture"] |= _picture(request, profile, session, thumbnail)
         urls_tag = services.pictures.capabilities_tag(profile, session)
+    if profile.removal is not None:
+        urls_tag += f"-{profile.removal.removed_at:x}"
     document["etag"] = f'"{profile.state}.{urls_tag}"'
     if profile.problem is not None:
         document["error"] = profile.problem

@@ -21,9 +21,9 @@ from persona_profile.api.schemas import MAX_PROOFS, session_body
 from persona_profile.api.suggestions import add_suggestions
 from persona_profile.auth import ProvedEmail
 from persona_profile.auth.registrable_domains import party_of
+from persona_profile.encoding import timestamp
 from persona_profile.errors import FieldError, InvalidProof, Overloaded, ValidationFailed
 from persona_profile.images.formats import THUMBNAIL_SIZES
-from persona_profile.profiles.export import timestamp
 from persona_profile.profiles.sessions import Vouched
 from persona_profile.rate_limits import Policy
 

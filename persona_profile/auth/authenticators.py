@@ -181,25 +181,40 @@ def load_authenticators(context: AuthenticatorContext) -> Authenticators:
         InvalidSettings: a name is unknown, two authenticators have the same member, the creation of an
             authenticator fails, or all are off.
     """
+    with ExitStack() as closing:
+        closing.callback(context.lookups.close)
+        found = _by_member(context, closing)
+        for member, each in found.items():
+            # Third parties' authenticators may be older than this member.
+            if taken := sorted(getattr(each, "companions", {}).keys() & found.keys()):
+                raise InvalidSettings(
+                    f"authenticators: `{taken[0]}` beside `{member}` is a kind of proof"
+                )
+        return Authenticators(found, closing.pop_all(), context.lookups.outcomes)
+
+
+def _by_member(context: AuthenticatorContext, closing: ExitStack) -> dict[str, Authenticator]:
+    """Return the authenticators that the settings leave on."""
     found: dict[str, Authenticator] = {}
-    closing = ExitStack()
-    closing.callback(context.lookups.close)
+    faults = []
     for name in context.settings.authenticators:
         fetcher = DocumentFetcher(context.new_fetcher(), context.own_origins, context.lookups)
         closing.callback(fetcher.close)
-        authenticator = _load(name, replace(context, fetch=fetcher.fetch))
+        try:
+            authenticator = _load(name, replace(context, fetch=fetcher.fetch))
+        except InvalidSettings as error:
+            faults.append(str(error))
+            continue
         if authenticator is None:
             continue
         if authenticator.member in found:
-            raise InvalidSettings(f"authenticators: {name}: another takes `{authenticator.member}` too")
+            faults.append(f"authenticators: {name}: another takes `{authenticator.member}` too")
         found[authenticator.member] = authenticator
-    if not found:
-        raise InvalidSettings("authenticators: the settings leave all of them off")
-    authenticators = Authenticators(found, closing, context.lookups.outcomes)
-    for member, companions in authenticators.companions.items():
-        if taken := sorted(companions.keys() & found.keys()):
-            raise InvalidSettings(f"authenticators: `{taken[0]}` beside `{member}` is a kind of proof")
-    return authenticators
+    if not (faults or found):
+        faults.append("authenticators: the settings leave all of them off")
+    if faults:
+        raise InvalidSettings("\n".join(faults))
+    return found
 
 
 def _load(name: str, context: AuthenticatorContext) -> Authenticator | None:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from importlib.metadata import version
 
 from backends import BackendError
-from persona_profile.cli import capacity, doctor, keys, pictures, profiles, serve, storage
+from persona_profile.cli import capacity, doctor, imports, keys, pictures, profiles, serve, storage
 from persona_profile.cli.failures import CommandFailed
 from persona_profile.keys.keyring import KeyringError
 from persona_profile.keys.service import KeysUnavailable
@@ -57,6 +57,6 @@ def _parser() -> argparse.ArgumentParser:
         help="settings file (default: %(default)s)",
     )
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    for module in (serve, doctor, storage, keys, profiles, pictures, capacity):
+    for module in (serve, doctor, storage, keys, profiles, imports, pictures, capacity):
         module.add_to(commands)
     return parser

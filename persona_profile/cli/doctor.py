@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from backends.findings import Level
 from persona_profile.cli.config import SERVER, loader
-from persona_profile.cli.serve import check_settings, listening
+from persona_profile.cli.serve import check_settings, listening, reporting_all_faults
 from persona_profile.doctor import Result, examine, front, issuers, parts
 
 _COLOURS: Final = {Level.OK: 32, Level.WARNING: 33, Level.FAILED: 31}
@@ -63,7 +63,8 @@ def _doctor(options: argparse.Namespace) -> int:
 
 def _results(options: argparse.Namespace) -> Iterator[Result]:
     ini = loader(options.config, SERVER)
-    settings = check_settings(ini)
+    with reporting_all_faults(ini):
+        settings = check_settings(ini)
     way = front.Way(options.front, options.insecure)
     return examine(
         [

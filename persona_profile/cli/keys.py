@@ -17,7 +17,7 @@ from persona_profile.cli import keys_status
 from persona_profile.cli.config import load_settings
 from persona_profile.cli.confirmation import confirm
 from persona_profile.cli.failures import CommandFailed
-from persona_profile.cli.opening import open_keyring_file, opened_store_with_keys
+from persona_profile.cli.opening import open_keyring_file, opened_ledger, opened_store_with_keys
 from persona_profile.cli.progress import WalkProgress, shown
 from persona_profile.files import opened_input
 from persona_profile.keys.keyring import KeyKind, Keyring, KeyringError
@@ -173,7 +173,8 @@ def _reindex(settings: Settings, backend: Backend, keys: KeyWrapper, rate: float
         raise KeyringError(
             "the newer index key is not primary: run `keys rotate --index --promote` first"
         )
-    with Lease(backend, MOVING) as lease, _progress() as progress:
+    # The ledger carries its entries to the new key as it is opened.
+    with opened_ledger(settings, keys), Lease(backend, MOVING) as lease, _progress() as progress:
         pace = Pace(rate, sleep=lease.sleep)
         job = Reindexing(backend, keys, settings.forward_seconds, pace, time.time, lease.keep)
         done = job.run(progress)
@@ -181,6 +182,8 @@ def _reindex(settings: Settings, backend: Backend, keys: KeyWrapper, rate: float
         f"Moved {done.moved:,} profiles; of earlier runs, finished {done.finished:,} moves and removed "
         f"{done.cleaned:,} copies."
     )
+    if done.removals:
+        print(f"Moved {done.removals:,} removals of pictures.")
     _print_unreadable(len(done.unreadable))
     if done.doubled:
         print(
@@ -212,6 +215,9 @@ def _destroy(options: argparse.Namespace) -> int:
                 print(f"persona-profile: {waiting}", file=sys.stderr, flush=True)
                 lease.sleep(seconds)
                 _check_unused(backend, keys, kind, options.version, lease)
+            if kind is KeyKind.INDEX:
+                with opened_ledger(settings, keys) as ledger:
+                    ledger.retire(options.version)
         _replace(file, before, after)
     print(
         f"Destroyed {kind} key {options.version} in {file.path}.\n"

@@ -1,11 +1,12 @@
-"""The store and the keys of the settings file, opened for a command."""
+"""The store, the ledger and the keys of the settings file, opened for a command."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 
-from backends import Backend
+from backends import Backend, BackendError
+from persona_profile.cli.failures import CommandFailed
 from persona_profile.keys.configured import (
     follow_keyring,
     keyring_file,
@@ -15,7 +16,8 @@ from persona_profile.keys.configured import (
 from persona_profile.keys.keyring_file import KeyringFile
 from persona_profile.keys.wrapping import KeyWrapper
 from persona_profile.settings import InvalidSettings, Settings
-from persona_profile.store.configured import open_backend
+from persona_profile.store.configured import open_backend, open_ledger
+from persona_profile.store.ledger import Ledger
 
 
 def open_shared_backend(settings: Settings) -> Backend:
@@ -63,3 +65,19 @@ def opened_store_with_keys(settings: Settings) -> Iterator[tuple[Backend, KeyWra
             if file is not None:
                 follow_keyring(keys, keyring, file)
             yield backend, keys
+
+
+@contextmanager
+def opened_ledger(settings: Settings, keys: KeyWrapper) -> Iterator[Ledger]:
+    """Open a ledger for writing.
+
+    Raises:
+        CommandFailed: it can't be used now.
+        InvalidSettings: see `open_ledger`.
+    """
+    with closing(open_ledger(settings, keys)) as ledger:
+        try:
+            ledger.begin()
+        except BackendError as error:
+            raise CommandFailed(f"ledger: {error}") from None
+        yield ledger

@@ -1,4 +1,4 @@
-"""`persona-profile pictures`: the picture pipeline on files, to try its settings."""
+"""`persona-profile pictures`: pictures of people, and the pipeline on files, to try its settings."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from persona_profile.cli import removals
 from persona_profile.cli.config import load_settings
 from persona_profile.images import Crop, PictureOptions
 from persona_profile.images.formats import EFFORTS, FORMATS
@@ -16,8 +17,9 @@ from persona_profile.images.formats import EFFORTS, FORMATS
 
 def add_to(commands: Any) -> None:
     """Add the command to a parser's."""
-    pictures = commands.add_parser("pictures", help="try the picture pipeline")
+    pictures = commands.add_parser("pictures", help="remove a picture, or try the pipeline")
     jobs = pictures.add_subparsers(title="jobs", required=True, metavar="JOB")
+    removals.add_to(jobs)
     process = jobs.add_parser(
         "process",
         help="make the renditions of files and a contact sheet; exit status 1 if a file was rejected",

@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Final, TextIO, TypeVar
 
 from backends import Unavailable
@@ -93,6 +94,25 @@ class CopyProgress(_ProgressLine):
         """Show the progress."""
         if self._is_due():
             self._show(f"{stage}: {partitions:,} partitions, {byte_count(size)}")
+
+
+class RowProgress(_ProgressLine):
+    """The progress of an import, on a terminal or in a log."""
+
+    log_seconds = LOG_SECONDS
+
+    def __init__(self, stream: TextIO, rows: int, clock: Callable[[], float] = time.monotonic) -> None:
+        super().__init__(stream, clock)
+        self._rows = rows
+
+    def __call__(self, done: int, rejected: int) -> None:
+        """Show the progress."""
+        if self._is_due():
+            rate = done / self.seconds
+            text = f"{done:,} of {self._rows:,} rows, {rejected:,} rejected, {rate:,.1f} per second"
+            if rate:
+                text += f", {timedelta(seconds=round((self._rows - done) / rate))} left"
+            self._show(text)
 
 
 _Shown = TypeVar("_Shown", bound=_ProgressLine)

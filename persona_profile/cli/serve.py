@@ -7,10 +7,13 @@ import os
 import signal
 import socket
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Final, NoReturn
 
 import plaster
 
+from backends import Unavailable
 from persona_profile.cli.config import SERVER, load_settings, loader
 from persona_profile.cli.failures import CommandFailed
 from persona_profile.development.identity_provider import DevelopmentIdentityProvider
@@ -59,7 +62,24 @@ def _processes(text: str) -> int:
 def _serve(options: argparse.Namespace) -> int:
     signal.pthread_sigmask(signal.SIG_BLOCK, LATER_SIGNALS)  # until the handlers are set
     ini = loader(options.config, SERVER)
-    check_settings(ini)
+    with reporting_all_faults(ini):
+        check_settings(ini)
+        _start(options, ini)
+    return 0
+
+
+@contextmanager
+def reporting_all_faults(ini: plaster.ILoader) -> Iterator[None]:
+    """Add to an error of the settings the faults of all files and URLs that they name."""
+    try:
+        yield
+    except (InvalidSettings, Unavailable) as error:
+        from persona_profile.cli.faults import with_all_faults  # noqa: PLC0415 - it loads all parts
+
+        raise with_all_faults(error, ini.get_wsgi_app_settings()) from None
+
+
+def _start(options: argparse.Namespace, ini: plaster.ILoader) -> None:
     try:
         if options.processes is not None:
             _supervise(options, ini)
@@ -72,7 +92,6 @@ def _serve(options: argparse.Namespace) -> int:
             ini.get_wsgi_server()(app)
     except OSError as error:
         raise CommandFailed(f"{error.filename or 'cannot listen'}: {error.strerror}") from None
-    return 0
 
 
 def check_settings(ini: plaster.ILoader) -> Settings:

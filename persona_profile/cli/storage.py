@@ -6,9 +6,10 @@ import argparse
 from contextlib import closing
 from typing import Any
 
-from persona_profile.cli import storage_checks, storage_copies
+from backends import Backend
+from persona_profile.cli import storage_checks, storage_copies, storage_ledger
 from persona_profile.cli.config import load_settings
-from persona_profile.store.configured import open_backend
+from persona_profile.store.configured import is_self_made, open_backend, open_ledger_store
 
 
 def add_to(commands: Any) -> None:
@@ -24,11 +25,21 @@ def add_to(commands: Any) -> None:
         job.set_defaults(run=_initialize)
     storage_checks.add_to(jobs)
     storage_copies.add_to(jobs)
+    storage_ledger.add_to(jobs)
 
 
 def _initialize(options: argparse.Namespace) -> int:
-    with closing(open_backend(load_settings(options.config))) as backend:
-        backend.initialize()
-        backend.check_schema()
+    settings = load_settings(options.config)
+    with closing(open_backend(settings)) as backend:
+        _make_ready(backend)
     print("The store is ready.")
+    if not is_self_made(settings):
+        with closing(open_ledger_store(settings)) as backend:
+            _make_ready(backend)
+        print("The ledger is ready.")
     return 0
+
+
+def _make_ready(backend: Backend) -> None:
+    backend.initialize()
+    backend.check_schema()

@@ -27,12 +27,13 @@ from persona_profile.cli.failures import CommandFailed, WrongUsage
 from persona_profile.cli.opening import open_shared_backend, opened_store
 from persona_profile.cli.paths import input_path, is_standard_output, output_path
 from persona_profile.cli.progress import CopyProgress, shown
+from persona_profile.cli.storage_ledger import WITHOUT, Demands, opened_demands
 from persona_profile.keys.configured import keyring_file, make_key_wrapper
 from persona_profile.keys.keyring import KeyringError
 from persona_profile.plugins import find_plugin, plugin_names
 from persona_profile.runtime.build import PACKAGE
 from persona_profile.settings import InvalidSettings, Settings, parse_settings
-from persona_profile.store.configured import BACKENDS_GROUP
+from persona_profile.store.configured import BACKENDS_GROUP, is_self_made, open_ledger_store
 from persona_profile.store.maintenance.archived_homes import ArchivedHomes
 from persona_profile.store.maintenance.needed_keys import NeededKeys
 
@@ -73,6 +74,7 @@ def add_to(jobs: Any) -> None:
 
     job = jobs.add_parser("backup", help="write everything into one file")
     job.add_argument("file", metavar="FILE", type=output_path, help="`-` is the standard output")
+    _add_ledger(job, "write the ledger instead")
     _finish(job, _backup)
 
     job = jobs.add_parser("restore", help="write a backup into an empty store")
@@ -85,7 +87,13 @@ def add_to(jobs: Any) -> None:
     job.add_argument(
         "--without-keys", action="store_true", help="restore also what this keyring can't open"
     )
+    job.add_argument(WITHOUT, action="store_true", help="restore also who was erased since the backup")
+    _add_ledger(job, "fill an empty ledger instead")
     _finish(job, _restore)
+
+
+def _add_ledger(job: Any, text: str) -> None:
+    job.add_argument("--ledger", action="store_true", help=f"{text} (docs/how-to/storage.md)")
 
 
 def _finish(job: Any, run: Any) -> None:
@@ -155,7 +163,7 @@ def _backup(options: argparse.Namespace) -> int:
         _archive_output(options.file) as file,
     ):
         settings = load_settings(options.config)
-        with opened_store(settings) as source, _archived_homes(settings) as homes:
+        with _opened(settings, options) as source, _archived_homes(settings) as homes:
             contents = backup(
                 source,
                 file,
@@ -199,11 +207,13 @@ def _restore(options: argparse.Namespace) -> int:
     with opened as file, shown(CopyProgress(sys.stderr), again) as progress:
         if options.check:
             contents, written = check(file, inspect=needed.add, report=progress), 0
+            demands = None
         else:
-            contents, written = _restore_from(file, options, needed, progress)
+            (contents, written), demands = _restore_from(file, options, needed, progress)
         seconds = progress.seconds
     if options.json:
         document = asdict(contents) | {"keys": needed.record(), "written": written, "seconds": seconds}
+        document |= {"ledger": demands and demands.document()}
         print(json.dumps(document))
         return 0
     print(
@@ -213,24 +223,33 @@ def _restore(options: argparse.Namespace) -> int:
     )
     if not options.check:
         print(f"Wrote {_count(written, 'partition')} in {seconds:.1f} s.")
+    if demands:
+        print(demands.text())
     return 0
 
 
 def _restore_from(
     file: BinaryIO, options: argparse.Namespace, needed: NeededKeys, progress: CopyProgress
-) -> Restored:
+) -> tuple[Restored, Demands | None]:
     settings = load_settings(options.config)
-    with opened_store(settings) as destination, _archived_homes(settings) as homes:
+    has_demands = not (options.ledger or options.without_ledger)
+    with (
+        _opened(settings, options) as destination,
+        _archived_homes(settings) as homes,
+        opened_demands(settings) if has_demands else nullcontext() as demands,
+    ):
 
         def inspect(partition: bytes, items: Mapping[str, Item]) -> None:
             homes.check(partition, items)
             needed.add(partition, items)
 
-        def accept() -> None:
+        def accept(contents: Contents) -> None:
             progress.clear()
             _check_keys(settings, needed, is_agreed=options.without_keys)
+            if demands is not None:
+                demands.check(contents.started_at)
 
-        return restore(
+        restored = restore(
             file,
             destination,
             overwrite=options.overwrite,
@@ -239,6 +258,24 @@ def _restore_from(
             prepare=partial(homes.make_room, destination),
             report=progress,
         )
+        if demands is not None:
+            progress.clear()
+            demands.apply(destination, restored.contents.started_at)
+        return restored, demands
+
+
+@contextmanager
+def _opened(settings: Settings, options: argparse.Namespace) -> Iterator[Backend]:
+    """Open the store, or the ledger, for a backup or restore."""
+    if not options.ledger:
+        with opened_store(settings) as backend:
+            yield backend
+        return
+    with closing(open_ledger_store(settings)) as backend:
+        if options.run is _restore and is_self_made(settings):
+            backend.initialize()
+        backend.check_schema()
+        yield backend
 
 
 def _check_keys(settings: Settings, needed: NeededKeys, *, is_agreed: bool) -> None:

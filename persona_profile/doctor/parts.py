@@ -5,21 +5,33 @@ from __future__ import annotations
 import stat
 from collections.abc import Iterator
 from contextlib import closing
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Final
 
 from backends import Backend, Unavailable
-from backends.findings import Finding, failed, ok, warning
+from backends.findings import Finding, Level, failed, ok, warning
 from persona_profile.doctor import Check
 from persona_profile.keys.configured import keyring_file, make_key_wrapper
 from persona_profile.keys.keyring import KeyKind, Keyring
 from persona_profile.rate_limits.counters import CountersOut, MemoryCounters, RedisCounters
 from persona_profile.settings import InvalidSettings, Settings
-from persona_profile.store.configured import open_backend, open_replicas
+from persona_profile.store.configured import (
+    is_self_made,
+    open_backend,
+    open_ledger,
+    open_ledger_store,
+    open_replicas,
+)
+from persona_profile.store.ledger import Ledger, LedgerUnusable
 
 MAX_KEY_DAYS: Final = 400
 """The age of a primary encryption key that is worth a warning: a year, and a month for the work."""
+
+
+MAX_LEDGER_SILENCE: Final = timedelta(minutes=10)
+"""Time without a sign of a server that is worth a warning; each process gives one every minute."""
 
 
 def checks(settings: Settings) -> list[Check]:
@@ -28,6 +40,7 @@ def checks(settings: Settings) -> list[Check]:
         Check("settings", partial(_settings, settings)),
         Check("keyring", partial(_keyring, settings)),
         Check("storage", partial(_storage, settings)),
+        Check("ledger", partial(_ledger, settings)),
         *_replicas(settings),
         Check("rate limits", partial(_rate_limits, settings)),
     ]
@@ -77,6 +90,49 @@ def _storage(settings: Settings) -> Iterator[Finding]:
         return
     with closing(open_backend(settings)) as backend:
         yield from backend.examine()
+
+
+def _ledger(settings: Settings) -> Iterator[Finding]:
+    if settings.backend == "memory":
+        return  # nothing outlives the process
+    with closing(open_ledger_store(settings)) as store:
+        for finding in store.examine():
+            if is_self_made(settings) and finding.subject == "schema" and finding.level is Level.FAILED:
+                yield replace(finding, advice="start the service, which creates it")
+                return
+            yield finding
+    file = keyring_file(settings)
+    if file is None:
+        return
+    with (
+        closing(make_key_wrapper(settings, file.load())) as keys,
+        closing(open_ledger(settings, keys)) as ledger,
+    ):
+        yield from _use(ledger)
+
+
+def _use(ledger: Ledger) -> Iterator[Finding]:
+    span = ledger.span()
+    if span is None:
+        yield warning("use", "no server has used it yet", "start the service")
+        return
+    try:
+        ledger.find([])
+    except LedgerUnusable as error:
+        yield failed("key", str(error), "use its keyring, or its newest copy: docs/how-to/storage.md")
+        return
+    begun, seen = (datetime.fromtimestamp(each / 1000, UTC) for each in span)
+    message = (
+        f"it began on {begun:%Y-%m-%d} and was last used {_age_text(datetime.now(UTC) - seen)} ago"
+    )
+    if datetime.now(UTC) - seen > MAX_LEDGER_SILENCE:
+        yield warning("use", message, "does the service run, with this ledger?")
+    else:
+        yield ok("use", message)
+
+
+def _age_text(age: timedelta) -> str:
+    return f"{age.days} days" if age.days else f"{max(0, age.seconds)} seconds"
 
 
 def _replicas(settings: Settings) -> list[Check]:

@@ -19,6 +19,9 @@ The keys of an email, by role:
   `content_key_wraps`).
 - 3, a **picture key**: `HKDF-SHA256(content key, info = "persona-profile/picture/v1" | picture id)`.
   The URL of a picture holds it (sealed). It opens that picture alone.
+- 4, a **removal key**: 256 random bits, wrapped by a key service. It seals an operator's removal of a
+  picture alone, which stays when the profile is erased.
+- 5, a key derived from the key of the ledger, for records about an email beside it.
 """
 
 from __future__ import annotations
@@ -58,6 +61,8 @@ class KeyRole(IntEnum):
     DATA = 1
     CONTENT = 2
     PICTURE = 3
+    REMOVAL = 4
+    LEDGER = 5
 
 
 @dataclass(frozen=True, slots=True)

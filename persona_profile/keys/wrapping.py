@@ -24,6 +24,11 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESSIV
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.hmac import HMAC
+from cryptography.hazmat.primitives.keywrap import (
+    InvalidUnwrap,
+    aes_key_unwrap_with_padding,
+    aes_key_wrap_with_padding,
+)
 
 from persona_profile.encoding import MalformedText, base64url_decode, base64url_encode
 from persona_profile.keys.keyring import KEY_BYTES, KeyKind, Keyring
@@ -205,6 +210,25 @@ class KeyWrapper:
         is_of_keyring = wrapped.startswith(KeyringService.magic)
         return not is_of_keyring or keys.service.version(wrapped) == keys.service.primary_version()
 
+    def wrap_by_index(self, version: int, secret: bytes) -> bytes:
+        """Wrap the secret of the ledger under an index key (AES-KWP).
+
+        Raises:
+            Unreadable: the index key is destroyed.
+        """
+        return aes_key_wrap_with_padding(self._keys.ledger_key(version), secret)
+
+    def unwrap_by_index(self, version: int, wrapped: bytes) -> bytes:
+        """Return the secret of the ledger.
+
+        Raises:
+            Unreadable: it is under another key, or altered; or the index key is destroyed.
+        """
+        try:
+            return aes_key_unwrap_with_padding(self._keys.ledger_key(version), wrapped)
+        except InvalidUnwrap:
+            raise Unreadable from None
+
     def seal_token(self, purpose: str, payload: bytes) -> str:
         """Return the token of a non-empty payload; equal payloads have equal tokens."""
         keys = self._keys
@@ -264,6 +288,12 @@ class _Keys:
     def partitions(self, email: str, versions: list[int]) -> tuple[bytes, ...]:
         encoded = email.encode()
         return tuple(bytes([each]) + _digest(self._digests[each], encoded) for each in versions)
+
+    def ledger_key(self, version: int) -> bytes:
+        key = self.keyring.find(KeyKind.INDEX, version)
+        if key is None:
+            raise Unreadable
+        return key.derive(b"persona-profile/ledger/v1", KEY_BYTES)
 
     def _make_token_cipher(self, version: int, purpose: str) -> AESSIV:
         key = self.keyring.find(KeyKind.ENCRYPTION, version)

@@ -160,12 +160,14 @@ class PictureService:
         if len(items) < 2:
             return None
         try:
-            key = self._data_key(capability.partition, items[KEY_ITEM])
+            key_item = KeyItem.parse(items[KEY_ITEM].value, self._keys)
+            key = key_item.data_key(self._keys, capability.partition)
             document = ProfileDocument.parse(key.open(PROFILE_ITEM, items[PROFILE_ITEM].value))
         except Unreadable:
             return None
         picture = document.picture
-        return key if picture and picture.id == capability.picture_id else None
+        is_current = picture is not None and picture.id == capability.picture_id
+        return key if is_current and not key_item.hides(capability.picture_id) else None
 
     def _protection(self, profile: StoredProfile, session: Session) -> Protection | None:
         if not profile.is_protected or profile.document.picture is None:

@@ -6,6 +6,9 @@ The home partition of an email (see `homes`) has these items after the first wri
 - `profile`: the sealed `ProfileDocument`;
 - `picture/<id>/<size>.<format>`: a sealed rendition of the current picture.
 
+An operator may remove the picture (see `removals`): each partition of the email then has a
+`picture_removal` item until it expires, with or without a profile.
+
 `key` and `profile` are created in one batch and erased in one batch. A batch names the version of each
 of these two that it replaces. So nothing is ever sealed under a key that is not stored, and
 no rendition is left behind.
@@ -17,20 +20,21 @@ sign-out, 8 bytes of milliseconds since 1970 (see `sessions`).
 from __future__ import annotations
 
 import os
-import random
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import replace
-from functools import partial, wraps
-from typing import Concatenate, Final, ParamSpec, TypeVar
+from functools import partial
+from types import MappingProxyType
 
 from backends import ABSENT, Backend, Conflict, Delete, Expectation, Item, Operation, Put
+from persona_profile.encoding import timestamp
 from persona_profile.errors import (
     NotFound,
+    PictureLocked,
     ProfileKeyRequired,
     ProfileNotProtected,
     UnreadableProfile,
-    WriteConflict,
 )
 from persona_profile.images import Rendition
 from persona_profile.keys.content_key_wraps import ContentKeyWrap
@@ -39,16 +43,19 @@ from persona_profile.keys.tokens import EmailProof, Session
 from persona_profile.keys.wrapping import KeyWrapper
 from persona_profile.profiles.preconditions import UNCONDITIONAL, Precondition
 from persona_profile.profiles.profile_keys import OpenedKeyItem, ProfileKey
+from persona_profile.profiles.repeating import WRITE_PATIENCE_SECONDS, repeated
 from persona_profile.profiles.sessions import Vouched, check_not_ended, emails_of, new_session
 from persona_profile.store.homes import Home, Homes
 from persona_profile.store.items import (
     KEY_ITEM,
+    PICTURE_ID_BYTES,
     PROFILE_ITEM,
     KeyItem,
     Owner,
     parse_picture_item,
     picture_item,
 )
+from persona_profile.store.ledger import Act, Ledger
 from persona_profile.store.profile import (
     UNREADABLE,
     Picture,
@@ -56,36 +63,9 @@ from persona_profile.store.profile import (
     StoredProfile,
     open_profile,
 )
+from persona_profile.store.removals import forget_removal
 from persona_profile.store.renditions import Renditions
 from persona_profile.store.replicas import Replicas
-
-WRITE_PATIENCE_SECONDS: Final = 5.0
-PICTURE_ID_BYTES: Final = 16
-
-_P = ParamSpec("_P")
-_T = TypeVar("_T")
-
-
-def _repeated(
-    attempt: Callable[Concatenate[ProfileService, _P], _T],
-) -> Callable[Concatenate[ProfileService, _P], _T]:
-    """Repeat a method of the service after each `Conflict`, for its `write_patience`."""
-
-    @wraps(attempt)
-    def attempts(service: ProfileService, /, *args: _P.args, **options: _P.kwargs) -> _T:
-        deadline = None  # since the first conflict: a slow first attempt is repeated too
-        pause = 0.001
-        while True:
-            try:
-                return attempt(service, *args, **options)
-            except Conflict:
-                deadline = deadline or time.monotonic() + service.write_patience
-                if time.monotonic() > deadline:
-                    raise WriteConflict("Others are writing to this profile; try again.") from None
-                time.sleep(random.uniform(0, pause))  # noqa: S311 - no secret
-                pause = min(2 * pause, 0.1)
-
-    return attempts
 
 
 class ProfileService:
@@ -95,9 +75,11 @@ class ProfileService:
     `UnreadableProfile` if it does not open, and `ProfileKeyRequired` if it opens only with a key that
     the session does not hold; `erase` needs neither. Writes also raise `PreconditionFailed` if the
     state of the profile is not expected, and `WriteConflict` if others kept writing for
-    `write_patience`.
+    `write_patience`. Erasures and removals of pictures raise `Unavailable` before they do anything if
+    the ledger does not answer.
 
     Args:
+        ledger: records what is removed; None where the ledger itself demands it, after a restore.
         session_lifetime: of a new session, in seconds; at most MAX_SESSION_SECONDS.
         clock: seconds since 1970.
         write_patience: seconds during which a write is repeated while others write to the profile.
@@ -109,6 +91,7 @@ class ProfileService:
         homes: Homes,
         keys: KeyWrapper,
         *,
+        ledger: Ledger | None,
         session_lifetime: int,
         clock: Callable[[], float] = time.time,
         write_patience: float = WRITE_PATIENCE_SECONDS,
@@ -116,6 +99,7 @@ class ProfileService:
         self._backend = backend
         self._homes = homes
         self._keys = keys
+        self._ledger = ledger
         self._session_lifetime = session_lifetime
         self._clock = clock
         self._renditions = Renditions(backend, homes, Replicas())
@@ -160,9 +144,17 @@ class ProfileService:
             raise ProfileKeyRequired(profile.problem)
         return profile
 
-    def check_write(self, session: Session, email: str, precondition: Precondition) -> None:
-        """Return if a write would be accepted now; a check before its costly preparation."""
-        precondition.check(self.profile(session, email).state)
+    def check_upload(
+        self, session: Session, email: str, precondition: Precondition = UNCONDITIONAL
+    ) -> None:
+        """Return if a picture would be accepted now; a check before its costly preparation.
+
+        Raises:
+            PictureLocked: an operator has locked the address.
+        """
+        profile = self.profile(session, email)
+        precondition.check(profile.state)
+        _check_not_locked(profile)
 
     def sign_out(self, session: Session) -> None:
         """End this session and every earlier session that proved any of its emails.
@@ -176,7 +168,7 @@ class ProfileService:
         for proof in session.proofs:
             self._end_sessions(proof)
 
-    @_repeated
+    @repeated
     def write_claims(
         self,
         session: Session,
@@ -195,29 +187,47 @@ class ProfileService:
         present = {name: value for name, value in merged.items() if value is not None}
         return self._store(before, replace(before.document, claims=present))
 
-    @_repeated
+    @repeated
     def write_picture(
         self,
         session: Session,
         email: str,
         renditions: Sequence[Rendition],
         precondition: Precondition = UNCONDITIONAL,
+        claims: Mapping[str, str] = MappingProxyType({}),
     ) -> StoredProfile:
-        """Replace the picture, all renditions at once; return the new profile."""
-        before = self._settled(session, email, precondition)
-        picture = Picture.of(os.urandom(PICTURE_ID_BYTES), renditions)
-        return self._store(before, replace(before.document, picture=picture), renditions)
+        """Replace the picture, all renditions at once, and merge claims; return the new profile.
 
-    @_repeated
+        Raises:
+            PictureLocked: an operator has locked the address.
+        """
+        before = self._settled(session, email, precondition)
+        _check_not_locked(before)
+        merged = {**before.document.claims, **claims}
+        picture = Picture.of(os.urandom(PICTURE_ID_BYTES), renditions)
+        document = replace(before.document, claims=merged, picture=picture)
+        written = self._store(before, document, renditions)
+        if before.removal is not None:
+            self._forget_removal(before)  # its notice ends
+        elif before.is_blank:
+            # Other writes conflict with the removal of a picture. This one may have missed a lock.
+            found = self.profile(session, email)
+            if found.is_locked:
+                self.delete_picture(session, email)
+                _check_not_locked(found)
+        return replace(written, removal=None)
+
+    @repeated
     def delete_picture(
         self, session: Session, email: str, precondition: Precondition = UNCONDITIONAL
     ) -> None:
         """Remove the picture, if there is one."""
         before = self._settled(session, email, precondition)
         if before.document.picture is not None:
-            self._store(before, replace(before.document, picture=None))
+            with self._recorded(Act.PICTURE_REMOVED, before):
+                self._store(before, replace(before.document, picture=None))
 
-    @_repeated
+    @repeated
     def set_profile_key(
         self,
         session: Session,
@@ -248,7 +258,7 @@ class ProfileService:
             return []
         return OpenedKeyItem.open(profile, self._keys, session.profile_key).profile_keys()
 
-    @_repeated
+    @repeated
     def add_profile_key(
         self,
         session: Session,
@@ -273,7 +283,7 @@ class ProfileService:
             self._store_key(before, key_item)
         return added, key_item is not None
 
-    @_repeated
+    @repeated
     def remove_profile_key(
         self, session: Session, email: str, key_id: bytes, precondition: Precondition = UNCONDITIONAL
     ) -> None:
@@ -284,17 +294,28 @@ class ProfileService:
         opened = OpenedKeyItem.open(before, self._keys, session.profile_key)
         self._store_key(before, opened.without_key(key_id))
 
-    @_repeated
+    @repeated
     def erase(self, session: Session, email: str, precondition: Precondition = UNCONDITIONAL) -> None:
-        """Remove everything about an email, readable or not: the profile is blank again."""
+        """Remove everything about an email, readable or not: the profile is blank again.
+
+        The lock of an address stays until it expires.
+        """
         [profile] = self._read(session, [email])
         precondition.check(profile.state)
-        # At the versions of the checked state.
-        self._homes.erase(profile.home)
+        # Also of a blank profile: an older backup may have another.
+        with self._recorded(Act.ERASED, profile):
+            # At the versions of the checked state.
+            self._homes.erase(profile.home)
+        if not profile.is_locked:
+            self._forget_removal(profile)
 
-    @_repeated
+    @repeated
     def _end_sessions(self, proof: EmailProof) -> None:
         self._homes.end_sessions(proof.email, proof.signed_out_at, self._clock())
+
+    def _forget_removal(self, profile: StoredProfile) -> None:
+        with suppress(Conflict):  # a removal that has followed stays
+            forget_removal(self._backend, profile.home)
 
     def _read(self, session: Session, emails: Sequence[str]) -> list[StoredProfile]:
         homes, signed_out_at = self._homes.find(emails, session.emails)
@@ -308,6 +329,12 @@ class ProfileService:
             open_profile(email, home, self._keys, session.profile_key)
             for email, home in zip(emails, homes, strict=True)
         ]
+
+    def _recorded(self, act: Act, profile: StoredProfile) -> AbstractContextManager[None]:
+        """Return the entry of an act in the ledger, which is written before the act."""
+        if self._ledger is None:
+            return nullcontext()
+        return self._ledger.recording(act, profile.email, profile.document.updated_at or 0)
 
     def _settled(self, session: Session, email: str, precondition: Precondition) -> StoredProfile:
         """Return a profile before a write: in an expected state, its items under their usual names."""
@@ -332,7 +359,7 @@ class ProfileService:
             now = int(1000 * self._clock())
             wrap = ContentKeyWrap.create(data_key, profile_key, key, now)
             owner = replace(owner, wraps=(wrap,))
-        key_item = key_item.with_owner(owner, data_key)
+        key_item = replace(key_item.with_owner(owner, data_key), removed=b"")
         renditions = [
             Rendition(*described, data)
             for name, data in self._renditions.of_profile(before).items()
@@ -376,10 +403,12 @@ class ProfileService:
             new_key = self._new_key(before)
         key_item, key = new_key or (None, before.key)
         if new_key is None and home.key is not None:
-            # Else the length of the item would show whose keys were changed since.
+            # Else the length of an old item would show whose keys were changed since.
             key_item = KeyItem.parse(home.key.value, self._keys).renewed(self._keys, home.partition)
         assert key is not None
-        document = replace(document, version=document.version + 1, updated_at=int(1000 * self._clock()))
+        # The ledger compares these times, which may come from the clocks of different machines.
+        updated_at = max(int(1000 * self._clock()), (document.updated_at or 0) + 1)
+        document = replace(document, version=document.version + 1, updated_at=updated_at)
         record = key.seal(PROFILE_ITEM, document.to_bytes())
         batch: list[Operation] = [Put(PROFILE_ITEM, record, _version(home.profile))]
         if key_item is not None:
@@ -393,7 +422,9 @@ class ProfileService:
                 raise Conflict("the keys were replaced meanwhile")
             home = replace(home, key=Item(key_item.to_bytes(), versions[KEY_ITEM]))
         home = replace(home, profile=Item(record, versions[PROFILE_ITEM]))
-        return StoredProfile(before.email, home, document, key, key.role is KeyRole.CONTENT)
+        return StoredProfile(
+            before.email, home, document, key, key.role is KeyRole.CONTENT, removal=before.removal
+        )
 
 
 def _picture_operations(
@@ -409,6 +440,12 @@ def _picture_operations(
             name = picture_item(new.id, each.size, each.format)
             operations.append(Put(name, picture_key.seal(name, each.data)))
     return operations
+
+
+def _check_not_locked(profile: StoredProfile) -> None:
+    removal = profile.removal
+    if removal is not None and removal.is_locked:
+        raise PictureLocked(timestamp(1000 * removal.expires_at), removal.reason or None)
 
 
 def _version(item: Item | None) -> int | Expectation:

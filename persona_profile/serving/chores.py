@@ -7,11 +7,13 @@ import logging
 import random
 import threading
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Final
 
-from backends import Backend, BackendError
+from backends import BackendError
 from persona_profile.app import Application
 from persona_profile.runtime.lifecycle import Hangups
+from persona_profile.store.ledger import Ledger
 
 PURGE_SECONDS: Final = 60
 """The mean interval between purges of expired items by a process."""
@@ -27,12 +29,13 @@ logger = logging.getLogger(__name__)
 
 @contextlib.contextmanager
 def chores(app: Application, hangups: Hangups) -> Iterator[None]:
-    """Purge and reload regularly, in two threads, within the context."""
+    """Purge and reload regularly, in threads, within the context."""
     stopped = threading.Event()
     threads = [
         threading.Thread(target=target, args=arguments, daemon=True)
         for target, arguments in (
-            (purge_regularly, (app.backend, stopped)),
+            (purge_regularly, ("storage", app.backend.purge_expired, stopped)),
+            (purge_regularly, ("ledger", partial(_keep, app.ledger), stopped)),
             (_reload_regularly, (app, hangups, stopped)),
         )
     ]
@@ -46,18 +49,29 @@ def chores(app: Application, hangups: Hangups) -> Iterator[None]:
             thread.join(PURGE_SECONDS)
 
 
-def purge_regularly(backend: Backend, stopped: threading.Event, seconds: float = PURGE_SECONDS) -> None:
+def purge_regularly(
+    name: str,
+    purge_some: Callable[[int], int],
+    stopped: threading.Event,
+    seconds: float = PURGE_SECONDS,
+) -> None:
     """Delete expired items in small batches. Every process does this; no leader is elected."""
 
     def purge() -> None:
         try:
-            while backend.purge_expired(PURGE_ITEMS) == PURGE_ITEMS and not stopped.is_set():
+            while purge_some(PURGE_ITEMS) == PURGE_ITEMS and not stopped.is_set():
                 pass
         except BackendError as error:
-            logger.warning("expired items were not purged: %s", error)
+            logger.warning("%s: expired items were not purged: %s", name, error)
 
     while not stopped.wait(random.uniform(0.5, 1.5) * seconds):  # noqa: S311 - spreads processes
         _try("purging", purge)
+
+
+def _keep(ledger: Ledger, limit: int) -> int:
+    """Note that the ledger is in use, and delete entries that no backup needs."""
+    ledger.begin()
+    return ledger.purge(limit)
 
 
 def _reload_regularly(app: Application, hangups: Hangups, stopped: threading.Event) -> None:

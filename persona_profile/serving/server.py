@@ -12,7 +12,6 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from waitress import create_server
-from waitress.adjustments import Adjustments
 
 from persona_profile.api.addresses import ANY_PROXY, TrustedProxies
 from persona_profile.api.reception import Reception
@@ -34,7 +33,6 @@ from persona_profile.serving.waitress_settings import (
     adjustments,
     connection_limit,
 )
-from persona_profile.settings import InvalidSettings
 
 HEALTH_SECONDS: Final = 0.5
 """The interval between health checks of a process that has just started."""
@@ -102,7 +100,9 @@ def make_server(app: Application, **settings: Any) -> Any:
     read = adjustments(settings)
     settings["connection_limit"] = connection_limit(read.connection_limit)
     _fit_budget(app, read.threads)
-    proxies = _trusted_proxies(read)
+    proxies = TrustedProxies(
+        read.trusted_proxy or "", read.trusted_proxy_count, read.trusted_proxy_headers
+    )
     if read.trusted_proxy:
         settings["trusted_proxy"] = ANY_PROXY  # waitress compares texts; `proxies` decides
     _check_limits_by_address(app, settings)
@@ -126,18 +126,6 @@ def _fit_budget(app: Application, threads: int) -> None:
             threads,
             uploads,
         )
-
-
-def _trusted_proxies(read: Adjustments) -> TrustedProxies:
-    try:
-        return TrustedProxies(
-            read.trusted_proxy or "", read.trusted_proxy_count, read.trusted_proxy_headers
-        )
-    except ValueError:
-        raise InvalidSettings(
-            "[server:main]: trusted_proxy: must be IP addresses or networks such as 10.0.0.0/24, "
-            "localhost for a Unix socket, or *"
-        ) from None
 
 
 def _check_limits_by_address(app: Application, settings: Mapping[str, Any]) -> None:

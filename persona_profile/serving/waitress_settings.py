@@ -6,6 +6,7 @@ import logging
 import re
 import resource
 from collections.abc import Mapping
+from ipaddress import ip_network
 from typing import Any, Final
 
 from waitress.adjustments import Adjustments, aslist
@@ -62,6 +63,8 @@ MAX_PORT: Final = 65535
 
 _NAMES: Final = frozenset(name for name, _ in Adjustments._params)  # noqa: SLF001 - it has no other list
 
+_PROXIES: Final = re.compile(r"[\s,]+")
+
 logger = logging.getLogger(__name__)
 
 
@@ -97,7 +100,19 @@ def _fault(name: str, value: Any) -> str | None:
         _is_whole(each.rpartition(":")[2], 0, MAX_PORT) for each in aslist(value)
     ):
         return f"must be addresses such as 127.0.0.1:6543 or [::1]:6543, with ports up to {MAX_PORT}"
+    if name == "trusted_proxy" and not all(_is_proxy(each) for each in _PROXIES.split(str(value))):
+        return "must be IP addresses or networks such as 10.0.0.0/24, localhost for a Unix socket, or *"
     return None
+
+
+def _is_proxy(text: str) -> bool:
+    if text in ("", "*", "localhost"):
+        return True
+    try:
+        ip_network(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _is_whole(value: Any, least: int, most: int = 10**12) -> bool:

@@ -32,7 +32,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Final
 
 from backends import (
     ABSENT,
@@ -49,10 +50,12 @@ from backends.copying.transfer import batches
 from persona_profile.keys.wrapping import KeyWrapper
 from persona_profile.lifetimes import MARK_MARGIN_SECONDS, MAX_SESSION_SECONDS
 from persona_profile.store.items import (
+    ITEMS_OF_THE_ADDRESS,
     KEY_ITEM,
     NO_MOVE,
     NOT_BEFORE_ITEM,
     PROFILE_ITEM,
+    REMOVAL_ITEM,
     Forward,
     Moving,
     holds_data_key,
@@ -62,6 +65,7 @@ from persona_profile.store.items import (
 from persona_profile.store.partitions import read_items
 
 _Items = dict[Address, Item]
+_ITEMS_OF_A_HOME: Final = (KEY_ITEM, PROFILE_ITEM, REMOVAL_ITEM)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +80,8 @@ class Home:
         move_id: of a copy that is the profile and is not yet under the usual names.
         forward: the `key` item of the older partition, if it is a forward.
         has_leftover: whether the home's `key` item is a moving item that is no profile.
+        removals: the items of an operator's removal of the picture, with their partitions, the newest
+            first.
     """
 
     partitions: tuple[bytes, ...]
@@ -85,6 +91,7 @@ class Home:
     move_id: bytes | None = None
     forward: Item | None = None
     has_leftover: bool = False
+    removals: tuple[tuple[bytes, Item], ...] = ()
 
     @property
     def versions(self) -> dict[str, int]:
@@ -119,7 +126,7 @@ class Homes:
         ]
         for email in emails:
             for each in partitions[email]:
-                addresses += Address(each, KEY_ITEM), Address(each, PROFILE_ITEM)
+                addresses += (Address(each, name) for name in _ITEMS_OF_A_HOME)
         items = dict(self._backend.get_many(addresses))
         self._follow(items, [partitions[email] for email in emails])
         signed_out_at = {
@@ -128,7 +135,8 @@ class Homes:
             )
             for email in with_marks_of
         }
-        return [self._home(items, partitions[email]) for email in emails], signed_out_at
+        homes = [self._home(items, partitions[email]) for email in emails]
+        return [_with_removals(home, items) for home in homes], signed_out_at
 
     def end_sessions(self, email: str, signed_out_at: int, now: float) -> None:
         """End the sessions that follow a sign-out of an email, by the mark of a later sign-out.
@@ -190,7 +198,9 @@ class Homes:
         self._backend.apply(partition, operations)
 
     def erase(self, home: Home) -> None:
-        """Remove all items of an email in all of its partitions, except marks of sign-outs.
+        """Remove the profile of an email in all of its partitions.
+
+        ITEMS_OF_THE_ADDRESS stay.
 
         Raises:
             Conflict: the profile was written since it was found, and is not erased.
@@ -286,7 +296,7 @@ class Homes:
 
     def _listed(self, partition: bytes) -> dict[str, ItemInfo]:
         infos = self._backend.list(partition)
-        return {info.name: info for info in infos if info.name != NOT_BEFORE_ITEM}
+        return {info.name: info for info in infos if info.name not in ITEMS_OF_THE_ADDRESS}
 
     def _follow(self, items: _Items, all_partitions: Iterable[tuple[bytes, ...]]) -> None:
         """Read newer partitions again, after the forward: their items may have been read before it."""
@@ -316,6 +326,15 @@ class Homes:
         newer_home = _newer_home(items, partitions, None, None)
         is_newer_primary = newer[0] == self._keys.primary_index_version
         return newer_home if newer_home.versions or is_newer_primary else home
+
+
+def _with_removals(home: Home, items: _Items) -> Home:
+    removals = tuple(
+        (partition, items[address])
+        for partition in reversed(home.partitions)
+        if (address := Address(partition, REMOVAL_ITEM)) in items
+    )
+    return replace(home, removals=removals) if removals else home
 
 
 def is_profile(items: Mapping[str, Item]) -> bool:

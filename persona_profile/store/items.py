@@ -2,7 +2,7 @@
 
 Integers are big-endian:
 
-    key item    wrapped key | owner record
+    key item    wrapped key | owner record | ids of removed pictures (16 each)
     forward     "PPF" | format 0x01 | move id (16) | partition (33)
     moving      "PPM" | format 0x01 | move id (16) | partition (33) | length of the key item (4)
                 | key item | profile record
@@ -18,6 +18,9 @@ Earlier builds wrote another format, which the next write of the profile or its 
     owner       0x01, or 0x02 of a protected profile | wrapped content key, or zeros (40)
                 | length of the email (1) | email in UTF-8, then zeros (254)
 
+An operator who removes a picture can't write the profile, which may be protected: the ids at the end of
+the `key` item hide the picture that the profile still names. The next write of the profile ends this.
+
 While the index key changes, a forward leads from the older partition of an email to the newer one. A
 moving item is the copy of a profile that is being moved. See `homes`.
 """
@@ -26,13 +29,15 @@ from __future__ import annotations
 
 import re
 import struct
+from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import starmap
 from typing import Final
 
 from backends import Item
 from persona_profile.emails import MAX_BYTES
-from persona_profile.encoding import base64url_encode
+from persona_profile.encoding import MalformedText, base64url_decode, base64url_encode
 from persona_profile.keys.content_key_wraps import MAX_WRAPS, WRAP, ContentKeyWrap
 from persona_profile.keys.records import OVERHEAD_BYTES, KeyRole, RecordKey
 from persona_profile.keys.service import Unreadable
@@ -41,9 +46,14 @@ from persona_profile.keys.wrapping import KeyWrapper
 KEY_ITEM: Final = "key"
 PROFILE_ITEM: Final = "profile"
 NOT_BEFORE_ITEM: Final = "not_before"
+REMOVAL_ITEM: Final = "picture_removal"
+
+ITEMS_OF_THE_ADDRESS: Final = frozenset({NOT_BEFORE_ITEM, REMOVAL_ITEM})
+"""Items that belong to the email rather than to its profile: they stay when the profile is erased."""
 
 _PICTURE_ITEM: Final = re.compile(r"picture/([A-Za-z0-9_-]{22})/([1-9][0-9]{0,4})\.([a-z0-9]{1,8})")
 
+PICTURE_ID_BYTES: Final = 16
 MOVE_ID_BYTES: Final = 16
 NO_MOVE: Final = bytes(MOVE_ID_BYTES)
 """The move id of a forward to a profile that was made in the newer partition, without a move."""
@@ -52,6 +62,7 @@ _OWNER_FORMAT = 3
 _OWNER = struct.Struct(f">BB{MAX_WRAPS * WRAP.size}sB{MAX_BYTES}s")
 _FIRST_PLAIN, _FIRST_PROTECTED = 1, 2
 _FIRST_OWNER = struct.Struct(f">B40sB{MAX_BYTES}s")
+_OWNER_RECORDS = (OVERHEAD_BYTES + _OWNER.size, OVERHEAD_BYTES + _FIRST_OWNER.size)
 _FORWARD = struct.Struct(">4s16s33s")
 _FORWARD_MAGIC = b"PPF\x01"
 _MOVING = struct.Struct(">4s16s33sI")
@@ -118,10 +129,12 @@ class KeyItem:
     Attributes:
         wrapped: the data key, wrapped by a key service.
         owner: the owner record.
+        removed: the ids of pictures that an operator has removed, one after the other.
     """
 
     wrapped: bytes
     owner: bytes
+    removed: bytes = b""
 
     @classmethod
     def parse(cls, value: bytes, keys: KeyWrapper) -> KeyItem:
@@ -130,7 +143,14 @@ class KeyItem:
         Raises:
             Unreadable: the value has another layout.
         """
-        return cls(*keys.split(value))
+        wrapped, rest = keys.split(value)
+        fitting = (
+            length
+            for length in _OWNER_RECORDS
+            if len(rest) >= length and (len(rest) - length) % PICTURE_ID_BYTES == 0
+        )
+        length = next(fitting, len(rest))
+        return cls(wrapped, rest[:length], rest[length:])
 
     @classmethod
     def create(cls, keys: KeyWrapper, partition: bytes, email: str) -> tuple[KeyItem, RecordKey]:
@@ -140,7 +160,7 @@ class KeyItem:
 
     def to_bytes(self) -> bytes:
         """Return the value of the item."""
-        return self.wrapped + self.owner
+        return self.wrapped + self.owner + self.removed
 
     def data_key(self, keys: KeyWrapper, partition: bytes) -> RecordKey:
         """Return the data key.
@@ -161,17 +181,32 @@ class KeyItem:
     @property
     def has_current_format(self) -> bool:
         """Whether the owner record has the present format, by its length."""
-        return len(self.owner) == OVERHEAD_BYTES + _OWNER.size
+        return len(self.owner) == _OWNER_RECORDS[0]
+
+    def hides(self, picture_id: bytes) -> bool:
+        """Return whether an operator has removed a picture."""
+        return any(
+            self.removed[start : start + PICTURE_ID_BYTES] == picture_id
+            for start in range(0, len(self.removed), PICTURE_ID_BYTES)
+        )
+
+    def hiding(self, picture_ids: Iterable[bytes]) -> KeyItem:
+        """Return the item that hides some pictures more."""
+        added = (each for each in picture_ids if not self.hides(each))
+        return replace(self, removed=b"".join([self.removed, *added]))
 
     def renewed(self, keys: KeyWrapper, partition: bytes) -> KeyItem | None:
-        """Return the item in the present format; None if it has it, or if the owner does not open."""
-        if self.has_current_format:
-            return None
-        try:
-            data_key = self.data_key(keys, partition)
-            return self.with_owner(self.open_owner(data_key), data_key)
-        except Unreadable:
-            return None  # only `storage verify` and a move need the owner of a plain profile
+        """Return the item beside a newly written profile; None if it stays as it is.
+
+        It has the present format, if the owner opens, and hides no picture.
+        """
+        renewed = replace(self, removed=b"")
+        if not self.has_current_format:
+            # Only `storage verify` and a move need the owner of a plain profile.
+            with suppress(Unreadable):
+                data_key = self.data_key(keys, partition)
+                renewed = renewed.with_owner(self.open_owner(data_key), data_key)
+        return None if renewed == self else renewed
 
     def with_owner(self, owner: Owner, data_key: RecordKey) -> KeyItem:
         """Return the item with another owner."""
@@ -254,6 +289,15 @@ def instant_of(mark: Item | None) -> int:
 def picture_item(picture_id: bytes, size: int, format_name: str) -> str:
     """Return the name of a rendition's item."""
     return f"picture/{base64url_encode(picture_id)}/{size}.{format_name}"
+
+
+def picture_id_of(name: str) -> bytes | None:
+    """Return the picture's id in the name of a rendition's item; None for other names."""
+    match = _PICTURE_ITEM.fullmatch(name)
+    try:
+        return match and base64url_decode(match[1])
+    except MalformedText:
+        return None
 
 
 def parse_picture_item(name: str) -> tuple[int, str] | None:

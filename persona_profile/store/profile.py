@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from typing import Final
 
@@ -17,6 +17,7 @@ from persona_profile.keys.service import Unreadable
 from persona_profile.keys.wrapping import KeyWrapper
 from persona_profile.store.homes import Home
 from persona_profile.store.items import PROFILE_ITEM, KeyItem, picture_item
+from persona_profile.store.removals import PictureRemoval, open_removal
 
 logger = logging.getLogger(__name__)
 
@@ -117,8 +118,9 @@ class StoredProfile:
         document: the contents; blank if nothing is stored, or if there is a problem.
         key: opens and seals the profile; None if nothing is stored, or if there is a problem.
         is_protected: whether the profile opens only with the person's own profile key.
-        problem: why a stored profile was not opened: UNREADABLE, PROFILE_KEY_REQUIRED or
+        problem: why what is stored was not opened: UNREADABLE, PROFILE_KEY_REQUIRED or
             PROFILE_KEY_WRONG.
+        removal: an operator's removal of the picture, which may lock the address.
     """
 
     email: str
@@ -127,6 +129,7 @@ class StoredProfile:
     key: RecordKey | None = field(default=None, repr=False, compare=False)
     is_protected: bool = False
     problem: str | None = None
+    removal: PictureRemoval | None = None
 
     @property
     def is_blank(self) -> bool:
@@ -141,6 +144,11 @@ class StoredProfile:
         # Records differ even if their contents are equal: each has a salt of its own.
         return sha256(self.home.profile.value).hexdigest()[:16]
 
+    @property
+    def is_locked(self) -> bool:
+        """Whether an operator accepts no picture for the email."""
+        return self.removal is not None and self.removal.is_locked
+
     def picture_key(self) -> RecordKey:
         """Return the key of the renditions of an opened profile that has a picture."""
         assert self.key is not None
@@ -154,10 +162,11 @@ class _Locked(Exception):
 
 def open_profile(email: str, home: Home, keys: KeyWrapper, profile_key: bytes | None) -> StoredProfile:
     """Return the profile of an email; if it does not open, with a problem."""
-    if home.key is None and home.profile is None:
-        return StoredProfile(email, home)
-    is_protected = False
+    is_protected, removal = False, None
     try:
+        removal = open_removal(email, home, keys)
+        if home.key is None and home.profile is None:
+            return StoredProfile(email, home, removal=removal)
         if home.key is None or home.profile is None:
             raise Unreadable  # noqa: TRY301 - half a profile is as good as a damaged one
         key_item = KeyItem.parse(home.key.value, keys)
@@ -170,12 +179,16 @@ def open_profile(email: str, home: Home, keys: KeyWrapper, profile_key: bytes | 
             key = _content_key(data_key, wraps, profile_key)
             plaintext = key.open(PROFILE_ITEM, home.profile.value)
         document = ProfileDocument.parse(plaintext)
+        if document.picture is not None and key_item.hides(document.picture.id):
+            document = replace(document, picture=None)
     except _Locked as locked:
-        return StoredProfile(email, home, is_protected=True, problem=str(locked))
+        return StoredProfile(email, home, is_protected=True, problem=str(locked), removal=removal)
     except Unreadable:
         logger.error("unreadable profile in partition %s", home.partition.hex())  # noqa: TRY400
-        return StoredProfile(email, home, is_protected=is_protected, problem=UNREADABLE)
-    return StoredProfile(email, home, document, key, is_protected)
+        return StoredProfile(
+            email, home, is_protected=is_protected, problem=UNREADABLE, removal=removal
+        )
+    return StoredProfile(email, home, document, key, is_protected, removal=removal)
 
 
 def _open(data_key: RecordKey, record: bytes) -> bytes | None:

@@ -241,7 +241,7 @@ def new_page(
 @pytest.fixture
 def unopened(engine: Engine, downloads: Path) -> Iterator[FrontPage]:
     """A front page, not opened yet, with the usual size and preferences."""
-    engine.complaints()
+    engine.leave()
     yield FrontPage(engine, downloads)
     engine.reset()
 

@@ -83,3 +83,13 @@ def test_errors(page, where):
         page.browser.execute_script("setTimeout(() => errorOfATest())")
     found = page.wait_for(lambda: [each for each in page.complaints() if "errorOfATest" in each])
     page.complaints().remove(found[0])
+
+
+def test_left_page(page):
+    """A page that was left does not complain in the time of the next page."""
+    page.browser.execute_script("setInterval(() => fetch('/nothing-is-here'), 1)")
+    page.wait_for(page.complaints)
+    page.complaints().clear()
+    page.engine.leave()
+    for _ in range(20):
+        assert page.complaints() == []

@@ -23,12 +23,14 @@ import resource
 import select
 import signal
 import socket
+import sys
 from pathlib import Path
 from typing import Any, Final
 
 import pillow_heif
 from PIL import AvifImagePlugin, Image
 
+from persona_profile.images.workers import ALL_CORES
 from persona_profile.images.workers.channel import Channel
 from persona_profile.images.workers.confinement import Confinement
 from persona_profile.images.workers.worker import MAX_FILES, processor_limits, work
@@ -157,7 +159,8 @@ def _settle() -> None:
     os.close(nowhere)
     os.chdir("/")
     os.nice(NICENESS)
-    _leave_a_core()
+    if ALL_CORES not in sys.argv[1:]:
+        _leave_a_core()
     # By system calls, as RLIMIT_FSIZE already forbids a buffered file.
     adjustment = os.open("/proc/self/oom_score_adj", os.O_WRONLY)
     os.write(adjustment, _KILLED_FIRST.encode())

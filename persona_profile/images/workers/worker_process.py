@@ -13,9 +13,11 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from persona_profile.images.workers import ALL_CORES
 from persona_profile.images.workers.channel import Channel, MalformedMessage
 
 COMMAND: Final = (sys.executable, "-P", "-m", "persona_profile.images.workers.fork_server")
+ALL_CORES_COMMAND: Final = (*COMMAND, ALL_CORES)
 
 _STOP_SECONDS: Final = 5.0
 """The longest wait for the end of a killed worker; inside the kernel it may take longer."""

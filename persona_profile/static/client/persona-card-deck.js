@@ -16,6 +16,7 @@ export class CardDeck {
   #container;
   #cache;
   #emails;
+  #noticeOf;
   /** Whether the page has chosen the emails. */
   #isChosen = false;
   /** @type {declared.PersonaCard[]} */
@@ -27,11 +28,12 @@ export class CardDeck {
   #refreshing = null;
 
   /** @param {Options} options */
-  constructor({ client, container, cache = new CardCache(), emails }) {
+  constructor({ client, container, cache = new CardCache(), emails, noticeOf = () => "" }) {
     this.#client = client;
     this.#container = container;
     this.#cache = cache;
     this.#emails = emails;
+    this.#noticeOf = noticeOf;
   }
 
   get cards() {
@@ -120,7 +122,11 @@ export class CardDeck {
     this.#cache?.put(profiles);
     this.#arrange(emails);
     await Promise.all(
-      this.#cards.map((card) => card.await(Promise.resolve(profileOf(card, profiles)))),
+      this.#cards.map((card) => {
+        const profile = profileOf(card, profiles);
+        card.notice = profile ? this.#noticeOf(profile) : "";
+        return card.await(Promise.resolve(profile));
+      }),
     );
   }
 

@@ -39,18 +39,19 @@ const INITIAL = /^[\p{L}\p{N}\p{Extended_Pictographic}\p{Regional_Indicator}]/u;
 const CASED = /^[\p{Lu}\p{Ll}\p{Lt}]/u;
 
 /**
- * Returns a text that is safe to show: one line of at most 200 characters, none of which hides or reorders
+ * Returns a text that is safe to show: one line of at most `limit` characters, none of which hides or reorders
  * others. Empty if nothing visible remains, or if the value is no string.
  * @param {unknown} text
+ * @param {number} [limit]
  * @returns {string}
  */
-export function visibleText(text) {
+export function visibleText(text, limit = MAX_CHARACTERS) {
   if (typeof text !== "string") {
     return "";
   }
   // Cut twice: first to save time on very long texts, then at whole characters.
-  const short = Array.from(oneLine(text.slice(0, 4 * MAX_CHARACTERS)))
-    .slice(0, MAX_CHARACTERS)
+  const short = Array.from(oneLine(text.slice(0, 4 * limit)))
+    .slice(0, limit)
     .join("");
   return VISIBLE.test(short) ? short : "";
 }

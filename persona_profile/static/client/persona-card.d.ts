@@ -30,6 +30,7 @@ export interface PersonaCardAttributes {
   selected?: boolean;
   selectable?: boolean;
   disabled?: boolean;
+  notice?: string;
   /** Milliseconds. */
   patience?: number | string;
   profile?: Profile | null;
@@ -61,13 +62,16 @@ declare global {
  * A card follows the `color-scheme` and direction of the page. Its size depends only on the font size: its `rem`
  * is that of the page.
  *
- * Attributes: `email`; `selected` (shown, and announced as pressed, if `selectable` is set); `disabled`.
+ * Attributes: `email`; `notice` (a sentence in place of nickname, pronouns and website, such as the one of
+ * `explainRemoval` in persona-messages.js); `selected` (shown, and announced as pressed, if `selectable` is set); `disabled`.
  * CSS custom properties: `--persona-card-surface`, `--persona-card-ink`, `--persona-card-muted`,
  * `--persona-card-accent`, `--persona-card-radius`, `--persona-card-ground` (the background of transparent
  * pictures; by default a grey on which black and white are seen). Parts: `card`, `portrait`, `name`, `email`, `label`, `about`.
  */
 export class PersonaCard extends HTMLElement {
   email: string;
+  /** Empty by default, and again when `profile` is set to null. */
+  notice: string;
   selected: boolean;
   selectable: boolean;
   disabled: boolean;
@@ -120,6 +124,8 @@ export class CardDeck {
     container: Element;
     cache?: CardCache | null;
     emails?: string[];
+    /** Returns the `notice` of a profile's card, or an empty text. */
+    noticeOf?: (profile: Profile) => string;
   });
   /** In the order of the emails. */
   readonly cards: PersonaCard[];

@@ -20,6 +20,7 @@ export { monogram };
 
 const PATIENCE_MS = 800;
 const PORTRAIT_SIDE = 64;
+const MAX_NOTICE = 500;
 /** A picture that is loaded this fast is part of the first paint: it does not fade in. */
 const FIRST_PAINT_MS = 50;
 /** Without a DOM, as in a renderer on a server, there are no elements, but the module can be imported. */
@@ -28,7 +29,7 @@ const BOOLEANS = ["selected", "selectable", "disabled"];
 
 /** @implements {declared.PersonaCard} */
 export class PersonaCard extends BaseElement {
-  static observedAttributes = ["email", ...BOOLEANS];
+  static observedAttributes = ["email", "notice", ...BOOLEANS];
 
   #parts = makeParts();
   /** @type {Profile | null} */
@@ -55,7 +56,7 @@ export class PersonaCard extends BaseElement {
   connectedCallback() {
     // The page may have set these properties before this module was loaded.
     const properties = /** @type {Record<string, any>} */ (this);
-    for (const name of ["email", "profile", ...BOOLEANS]) {
+    for (const name of ["email", "profile", "notice", ...BOOLEANS]) {
       if (Object.hasOwn(this, name)) {
         const value = properties[name];
         delete properties[name];
@@ -71,8 +72,10 @@ export class PersonaCard extends BaseElement {
     if (before === now) {
       return;
     }
-    if (name !== "email") {
+    if (BOOLEANS.includes(name)) {
       this.#renderButton();
+    } else if (name === "notice") {
+      this.#renderTexts();
     } else if (before !== null && canonicalEmail(before) !== canonicalEmail(this.email)) {
       this.profile = null;
     } else {
@@ -86,6 +89,18 @@ export class PersonaCard extends BaseElement {
 
   set email(email) {
     this.setAttribute("email", email);
+  }
+
+  get notice() {
+    return this.getAttribute("notice") ?? "";
+  }
+
+  set notice(notice) {
+    if (notice) {
+      this.setAttribute("notice", notice);
+    } else {
+      this.removeAttribute("notice");
+    }
   }
 
   get selected() {
@@ -120,6 +135,7 @@ export class PersonaCard extends BaseElement {
     if (profile === null) {
       this.#shown = this.#requested;
       clearTimeout(this.#timer);
+      this.notice = "";
     }
     this.#show(this.#acceptable(profile) ? profile : null);
     if (profile === null) {
@@ -205,7 +221,8 @@ export class PersonaCard extends BaseElement {
     const { local, at, domain } = emailParts(this.email);
     const name = displayName(this.email, profile);
     const label = visibleText(profile?.label);
-    const about = aboutTexts(profile, name);
+    const notice = visibleText(this.notice, MAX_NOTICE);
+    const about = notice ? [notice] : aboutTexts(profile, name);
     const initials = monogram(this.email, visibleText(profile?.name));
     if (parts.line.textContent !== name) {
       renew(parts, "line").textContent = name;
@@ -220,6 +237,7 @@ export class PersonaCard extends BaseElement {
     }
     parts.chip.hidden = !label;
     write(parts.about, about.join(" · "));
+    parts.about.title = notice; // it may be longer than the line
     if (parts.monogram.dataset.text !== initials.text) {
       renew(parts, "monogram").dataset.text = initials.text;
     }

@@ -115,6 +115,10 @@ export default {
     "Dieser Browser oder dieses Gerät gibt keinen Schlüssel eines Passkeys heraus. Verwenden Sie einen Wiederherstellungscode oder einen anderen Browser.",
   picture_broken: "Dieses Bild ist beschädigt oder unvollständig. Wählen Sie eine andere Datei.",
   picture_empty: "Diese Datei ist leer. Wählen Sie eine andere.",
+  picture_locked:
+    "Die Betreiber haben das Bild dieser Adresse entfernt und nehmen[ bis {until}| vorerst] kein anderes an.[ Der Grund: {reason}]",
+  picture_removed:
+    "Die Betreiber haben das Bild dieser Adresse entfernt.[ Der Grund: {reason}] Sie können ein anderes wählen.",
   picture_too_complex:
     "Dieses Bild ist zu komplex. Speichern Sie es als JPEG, oder wählen Sie ein anderes.",
   picture_too_large:

@@ -105,6 +105,10 @@ export default {
     "This browser, or this device, gives no key of a passkey. Use a recovery code, or another browser.",
   picture_broken: "This picture is damaged or not complete. Choose another file.",
   picture_empty: "This file is empty. Choose another one.",
+  picture_locked:
+    "The operators have removed the picture of this address, and accept no other one[ until {until}| for now].[ Their reason: {reason}]",
+  picture_removed:
+    "The operators have removed the picture of this address.[ Their reason: {reason}] You can choose another one.",
   picture_too_complex:
     "This picture is too complex to be used. Save it as a JPEG, or choose another one.",
   picture_too_large:

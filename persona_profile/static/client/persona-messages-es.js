@@ -115,6 +115,10 @@ export default {
     "Este navegador o este dispositivo no proporciona la clave de una llave de acceso. Use un código de recuperación u otro navegador.",
   picture_broken: "Esta imagen está dañada o incompleta. Elija otro archivo.",
   picture_empty: "Este archivo está vacío. Elija otro.",
+  picture_locked:
+    "Los responsables han retirado la imagen de esta dirección y no aceptan otra[ hasta el {until}| por ahora].[ El motivo: {reason}]",
+  picture_removed:
+    "Los responsables han retirado la imagen de esta dirección.[ El motivo: {reason}] Puede elegir otra.",
   picture_too_complex:
     "Esta imagen es demasiado compleja para usarla. Guárdela como JPEG o elija otra.",
   picture_too_large:

@@ -114,6 +114,10 @@ export default {
     "Ce navigateur ou cet appareil ne fournit pas de clé à partir d’une clé d’accès. Utilisez un code de récupération ou un autre navigateur.",
   picture_broken: "Cette image est endommagée ou incomplète. Choisissez un autre fichier.",
   picture_empty: "Ce fichier est vide. Choisissez-en un autre.",
+  picture_locked:
+    "Les responsables ont retiré l’image de cette adresse et n’en acceptent pas d’autre[ jusqu’au {until}| pour le moment].[ La raison : {reason}]",
+  picture_removed:
+    "Les responsables ont retiré l’image de cette adresse.[ La raison : {reason}] Vous pouvez en choisir une autre.",
   picture_too_complex:
     "Cette image est trop complexe pour être utilisée. Enregistrez-la en JPEG ou choisissez-en une autre.",
   picture_too_large:

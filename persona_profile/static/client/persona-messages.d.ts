@@ -1,11 +1,11 @@
-import type { ProfileError } from "./persona-profile.js";
+import type { Profile, ProfileError } from "./persona-profile.js";
 
 /**
  * The next step that a dialog can offer:
  * `retry` the same call, as a button; `wait`, then retry (`error.retryAfter`);
  * `sign-in` with new proofs; sign in with an `other-address`; `choose-file`: the same or another;
  * `correct` the named fields; `look-again` at the present profile, then repeat; request the person's own
- * `key`; `report` a mistake of the page or the server; `none`: the person cancelled.
+ * `key`; `report` a mistake of the page or the server; `none`: the person cancelled, or can only wait for days.
  */
 export type Action =
   | "retry"
@@ -39,7 +39,7 @@ export type Sentences = Record<string, Message>;
  * decides how numbers and units are written, and by which rules plurals are chosen.
  *
  * A sentence may have placeholders: `{wait}`, `{limit_bytes}`, `{limit_pixels}`, `{pixels}`, `{request_id}`,
- * `{fields}`, `{code}`. `[in {wait}|soon]` stands for "in 5 seconds", or for "soon" if the error has no such value.
+ * `{fields}`, `{code}`, `{until}`, `{reason}`. `[in {wait}|soon]` stands for "in 5 seconds", or for "soon" if the error has no such value.
  */
 export type Translations = {
   language?: string;
@@ -67,3 +67,12 @@ export const codes: readonly string[];
  * an unknown error gets a sentence too.
  */
 export function explain(error: unknown, translations?: Translations): Explanation;
+
+/**
+ * Returns why an operator has removed the picture of a profile, and until when no other one is accepted; empty if none
+ * was removed. Text, not HTML: for the person whose profile it is, such as the `notice` of a card.
+ */
+export function explainRemoval(
+  profile: Pick<Profile, "picture_removal">,
+  translations?: Translations,
+): string;

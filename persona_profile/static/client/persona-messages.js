@@ -41,7 +41,7 @@ const CODES = {
     passkey_forbidden recovery_code_invalid`,
   report: `malformed_request origin_refused fedcm_direct_call method_not_allowed not_acceptable
     misdirected_request not_implemented internal_error`,
-  none: "aborted sign_in_denied passkey_cancelled",
+  none: "aborted sign_in_denied passkey_cancelled picture_locked picture_removed",
 };
 
 /** @type {Record<string, string>} Sentences that several codes share, by key. */
@@ -108,6 +108,15 @@ export function explain(thrown, translations = {}) {
       ? written(/** @type {any} */ (error))
       : sentenceOf(key, translations, (...language) => valuesOf(error, fields, ...language));
   return { text, action, fields };
+}
+
+/** @type {typeof declared.explainRemoval} */
+export function explainRemoval({ picture_removal: removal }, translations = {}) {
+  if (!removal) {
+    return "";
+  }
+  const code = removal.locked_until ? "picture_locked" : "picture_removed";
+  return explain({ code, details: removal }, translations).text;
 }
 
 /**
@@ -207,6 +216,8 @@ function valuesOf({ code, limit, details, retryAfter, requestId }, fields, local
     count >= 2 ** 20
       ? measure(Math.floor(count / 2 ** 20), "megabyte", "short")
       : measure(Math.max(1, Math.floor(count / 2 ** 10)), "kilobyte", "short");
+  const until = new Date(details?.locked_until ?? NaN);
+  const dates = new Intl.DateTimeFormat(locale, { dateStyle: "long", timeStyle: "short" });
   const seconds = Math.ceil(retryAfter);
   const wait = () =>
     seconds < 90
@@ -218,7 +229,9 @@ function valuesOf({ code, limit, details, retryAfter, requestId }, fields, local
     limit_bytes: limit ? bytes(limit) : undefined,
     limit_pixels: limit ? megapixels(limit) : undefined,
     pixels: details?.pixels ? megapixels(details.pixels) : undefined,
+    reason: details?.reason ?? undefined,
     request_id: requestId,
+    until: Number.isNaN(until.valueOf()) ? undefined : dates.format(until),
     wait: retryAfter > 1 ? wait() : undefined,
   };
 }

@@ -20,9 +20,21 @@ export interface Picture {
   thumbnail?: string;
 }
 
+/** An operator has removed the picture; `explainRemoval` of persona-messages.js has a sentence for the person. */
+export interface PictureRemoval {
+  /** RFC 3339. */
+  removed_at: string;
+  /** RFC 3339: no picture is accepted before (`picture_locked`); null if another one is accepted now. */
+  locked_until: string | null;
+  /** The operator's words. */
+  reason: string | null;
+}
+
 export interface Profile extends Claims {
   email: string;
   picture: Picture | null;
+  /** Missing in a profile from the cache, and from an older server. */
+  picture_removal?: PictureRemoval | null;
   /** RFC 3339, or null before the first write. */
   updated_at: string | null;
   version: number;
@@ -236,7 +248,10 @@ export class ProfileClient extends EventTarget {
    * be taken, the claims stay, and the error has the profile as `current`.
    */
   takeSuggestions(profile: Profile, options?: CallOptions): Promise<Profile>;
-  /** Reduces the picture in the browser where possible, and uploads it. */
+  /**
+   * Reduces the picture in the browser where possible, and uploads it. Throws `picture_locked` if an operator has
+   * removed the picture and accepts no other one yet; `details` has `locked_until` and `reason`.
+   */
   uploadPicture(email: string, file: Blob, options?: UploadOptions): Promise<Profile>;
   /**
    * Returns the whole picture of a file, upright, at most 1024 pixels on its longer side: an image that every browser

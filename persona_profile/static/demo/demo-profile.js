@@ -7,7 +7,7 @@ import { filesOf } from "./demo-files.js";
 import { ProfileKeys } from "./demo-keys.js";
 import { PictureEditor } from "./demo-picture.js";
 import { Suggestion } from "./demo-suggestion.js";
-import { dateAndTime, explained, text } from "./demo-texts.js";
+import { dateAndTime, explained, removalOf, text } from "./demo-texts.js";
 
 /** @import { Claims, Profile, ProfileClient, SendOptions, UploadOptions } from "./persona-profile.js" */
 
@@ -113,7 +113,7 @@ export class ProfilePanel {
       this.element.classList.toggle("dropping", within > 0);
     };
     const hasFiles = (/** @type {DragEvent} */ { dataTransfer }) =>
-      dataTransfer?.types.includes("Files") && !this.locked;
+      dataTransfer?.types.includes("Files") && this.#takesPictures;
     this.element.addEventListener("dragenter", (event) => hasFiles(event) && mark(1));
     this.element.addEventListener("dragleave", (event) => hasFiles(event) && mark(-1));
     this.element.addEventListener("drop", (event) => {
@@ -127,12 +127,17 @@ export class ProfilePanel {
     return Boolean(this.#profile.error);
   }
 
+  /** Whether the profile is open, and no operator has locked it for pictures. */
+  get #takesPictures() {
+    return !this.locked && !this.#profile.picture_removal?.locked_until;
+  }
+
   /**
-   * Uses the picture that was pasted or dropped, if the profile is open.
+   * Uses the picture that was pasted or dropped, if the profile takes one.
    * @param {DataTransfer | null} transfer
    */
   usePicture(transfer) {
-    if (!this.locked) {
+    if (this.#takesPictures) {
       this.#picture.use(filesOf(transfer));
     }
   }
@@ -154,6 +159,7 @@ export class ProfilePanel {
       pronouns,
       website,
       updated: this.#status(),
+      removal: removalOf(profile),
       nickname: nickname === title ? null : nickname,
       "picture-action": text(picture ? "picture.change" : "picture.add"),
     };
@@ -171,7 +177,8 @@ export class ProfilePanel {
     this.#find(".portrait .monogram").textContent = initials;
     this.#find("[data-action=remove-picture]").hidden = !picture;
     this.#keys.show(profile);
-    this.#find(".picture").hidden = this.#find(".editor").hidden = this.locked;
+    this.#find(".picture").hidden = !this.#takesPictures;
+    this.#find(".editor").hidden = this.locked;
     this.#suggestion.show(profile);
     this.#showPicture(previous.picture);
     this.#fillForm(previous);

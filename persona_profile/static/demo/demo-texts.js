@@ -3,11 +3,11 @@
 import { LOADERS } from "./demo-languages.js";
 import english from "./demo-messages-en.js";
 import englishSentences from "./persona-messages-en.js";
-import { explain, languages, loadTranslations } from "./persona-messages.js";
+import { explain, explainRemoval, languages, loadTranslations } from "./persona-messages.js";
 import { chooseLanguage, directionOf, fill, formOf } from "./persona-translation.js";
 
 /** @import { Message, Translations } from "./persona-messages.js" */
-/** @import { Claims } from "./persona-profile.js" */
+/** @import { Claims, Profile } from "./persona-profile.js" */
 /** @import { Values } from "./persona-translation.js" */
 /** @typedef {keyof typeof english | `field.${keyof Claims}`} Key of messages/ here, or of a claim there */
 
@@ -77,6 +77,12 @@ export const list = (emails) =>
  */
 export const explained = (error) =>
   explain(error, { ...translations, no_provider: text("openid.missing") });
+
+/**
+ * Returns why an operator has removed a picture, in the language of the page; empty if none was removed.
+ * @param {Profile} profile
+ */
+export const removalOf = (profile) => explainRemoval(profile, translations);
 
 /**
  * Returns an English text of the development server (keys `development.`) in the language of the page.

@@ -7,7 +7,15 @@ import { OpenIDSignIn } from "./demo-openid.js";
 import { Cropper } from "./demo-crop.js";
 import { attempt, byId, clearProblems, find, notify } from "./demo-page.js";
 import { ProfilePanel, blank } from "./demo-profile.js";
-import { list, loadTexts, offerLanguages, text, translated, writeTexts } from "./demo-texts.js";
+import {
+  list,
+  loadTexts,
+  offerLanguages,
+  removalOf,
+  text,
+  translated,
+  writeTexts,
+} from "./demo-texts.js";
 
 /** @import { Profile, Proof, SignInOptions } from "./persona-profile.js" */
 
@@ -33,7 +41,7 @@ const client = new ObservedClient({
   timeout: TIMEOUT_MS,
 });
 const cache = new CardCache();
-const deck = new CardDeck({ client, container: byId("cards"), cache });
+const deck = new CardDeck({ client, container: byId("cards"), cache, noticeOf: removalOf });
 const cropper = new Cropper(byId("crop", HTMLDialogElement));
 const openid = new OpenIDSignIn(client);
 const verification = new EmailVerification({ client, form: byId("other-email", HTMLFormElement) });

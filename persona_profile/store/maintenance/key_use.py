@@ -16,8 +16,8 @@ from persona_profile.lifetimes import MARK_MARGIN_SECONDS
 from persona_profile.store.items import (
     KEY_ITEM,
     NOT_BEFORE_ITEM,
+    REMOVAL_ITEM,
     Forward,
-    KeyItem,
     Moving,
     instant_of,
 )
@@ -30,16 +30,20 @@ RELOAD_SECONDS: Final = 3.0
 """More time than a running server needs to reload a changed keyring."""
 
 
+_COUNTED_ITEMS: Final = (KEY_ITEM, NOT_BEFORE_ITEM, REMOVAL_ITEM)
+
+
 @dataclass(slots=True)
 class KeyUse:
     """The number of items that need each key.
 
     Attributes:
-        wraps: data keys by the version of the key-encryption key that wraps them.
+        wraps: data keys and removal keys by the version of the key-encryption key that wraps them.
         stale: data keys that are not wrapped by the primary key.
         unreadable: `key` items of an unknown layout, or of a key service that is not configured.
         profiles: partitions with a data key, by index version.
         marks: partitions with the only mark of a sign-out, by index version; marks expire.
+        removals: partitions with an operator's removal of a picture, by index version.
         forwards: partitions whose profile was moved to another index key; forwards expire.
         moving: moves to another index key that have not ended, or have left a copy.
     """
@@ -49,12 +53,17 @@ class KeyUse:
     unreadable: int = 0
     profiles: Counter[int] = field(default_factory=Counter)
     marks: Counter[int] = field(default_factory=Counter)
+    removals: Counter[int] = field(default_factory=Counter)
     forwards: int = 0
     moving: int = 0
 
-    def add(self, keys: KeyWrapper, partition: bytes, key: Item | None, mark: Item | None) -> None:
+    def add(self, keys: KeyWrapper, partition: bytes, items: Mapping[str, Item]) -> None:
         """Count one partition."""
+        key, mark, removal = (items.get(name) for name in _COUNTED_ITEMS)
         self.marks[partition[0]] += mark is not None and not _is_elsewhere(keys, partition[0], mark)
+        if removal is not None:
+            self.removals[partition[0]] += 1
+            self._count_wrapped(keys, removal)
         if key is None:
             return
         if Forward.parse(key.value) is not None:
@@ -65,8 +74,11 @@ class KeyUse:
             self.moving += 1
             return
         self.profiles[partition[0]] += 1
+        self._count_wrapped(keys, key)
+
+    def _count_wrapped(self, keys: KeyWrapper, item: Item) -> None:
         try:
-            wrapped = KeyItem.parse(key.value, keys).wrapped
+            wrapped, _ = keys.split(item.value)
             self.wraps[keys.wrapping_version(wrapped)] += 1
             self.stale += keys.needs_rewrap(wrapped)
         except Unreadable:
@@ -87,8 +99,8 @@ def _is_elsewhere(keys: KeyWrapper, version: int, mark: Item) -> bool:
 def count_use(backend: Backend, keys: KeyWrapper, report: WalkReport = lambda _: None) -> KeyUse:
     """Count which keys a store needs."""
     use = KeyUse()
-    for partition, items in walk_items(backend, [KEY_ITEM, NOT_BEFORE_ITEM]):
-        use.add(keys, partition, items.get(KEY_ITEM), items.get(NOT_BEFORE_ITEM))
+    for partition, items in walk_items(backend, _COUNTED_ITEMS):
+        use.add(keys, partition, items)
         report(partition)
     return use
 
@@ -108,6 +120,7 @@ def check_unused(
         counts["data keys have an unknown layout"] = use.unreadable
     else:
         counts["profiles are under it"] = use.profiles[version]
+        counts["removals of pictures are under it"] = use.removals[version]
         counts["marks of sign-outs are under it, and expire"] = use.marks[version]
     reasons = [f"{count:,} {reason}" for reason, count in counts.items() if count]
     if reasons:

@@ -13,7 +13,7 @@ from backends.copying.archive_format import ArchiveError, Keys
 from persona_profile.keys.keyring import KeyKind, Keyring
 from persona_profile.keys.keyring_service import KeyringService
 from persona_profile.keys.transit import TransitService
-from persona_profile.store.items import KEY_ITEM, Forward, Moving
+from persona_profile.store.items import KEY_ITEM, REMOVAL_ITEM, Forward, Moving
 from persona_profile.store.maintenance.key_use import missing_keys
 
 _WRAPPED: Final = struct.Struct(">4sI")
@@ -52,7 +52,11 @@ class NeededKeys:
 
     def add(self, partition: bytes, items: Mapping[str, Item]) -> None:
         """Count a partition."""
-        value = items[KEY_ITEM].value if KEY_ITEM in items else b""
+        for name in (KEY_ITEM, REMOVAL_ITEM):
+            if name in items:
+                self._add(partition, items[name].value)
+
+    def _add(self, partition: bytes, value: bytes) -> None:
         if Forward.parse(value) is not None:
             return
         moving = Moving.parse(value)

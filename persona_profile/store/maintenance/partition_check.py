@@ -5,7 +5,7 @@ The partition may be in use; see `verification`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
@@ -16,9 +16,10 @@ from persona_profile.keys.service import Unreadable
 from persona_profile.keys.wrapping import KeyWrapper
 from persona_profile.store.homes import is_profile
 from persona_profile.store.items import (
+    ITEMS_OF_THE_ADDRESS,
     KEY_ITEM,
-    NOT_BEFORE_ITEM,
     PROFILE_ITEM,
+    REMOVAL_ITEM,
     Forward,
     KeyItem,
     Moving,
@@ -26,11 +27,12 @@ from persona_profile.store.items import (
 )
 from persona_profile.store.partitions import read_items
 from persona_profile.store.profile import Picture, ProfileDocument
+from persona_profile.store.removals import PictureRemoval
 
 READ_BYTES: Final = MAX_VALUE_BYTES
 """About the largest size of the renditions in memory."""
 
-_KNOWN_ITEMS: Final = {KEY_ITEM, PROFILE_ITEM, NOT_BEFORE_ITEM}
+_KNOWN_ITEMS: Final = {KEY_ITEM, PROFILE_ITEM, *ITEMS_OF_THE_ADDRESS}
 
 
 class FindingKind(StrEnum):
@@ -43,6 +45,7 @@ class FindingKind(StrEnum):
     TWO_HOMES = "two_homes"
     DANGLING_PICTURE = "dangling_picture"
     UNREADABLE_PICTURE = "unreadable_picture"
+    UNREADABLE_REMOVAL = "unreadable_removal"
     ORPHAN_ITEM = "orphan_item"
     UNKNOWN_ITEM = "unknown_item"
     UNKNOWN_PARTITION = "unknown_partition"
@@ -83,6 +86,7 @@ class PartitionCheck:
         self._partition = partition
         self._infos: Mapping[str, ItemInfo] = {}
         self._versions: tuple[int | None, int | None] = (None, None)
+        self._hides: Callable[[bytes], bool] = lambda _: False
         self.findings: list[Finding] = []
         self.wrapped: bytes | None = None
         self.is_empty = False
@@ -105,8 +109,9 @@ class PartitionCheck:
         for name in self._infos:
             if name not in _KNOWN_ITEMS and parse_picture_item(name) is None:
                 self._found(FindingKind.UNKNOWN_ITEM, name)
-        key, profile, _ = self._read(())
+        key, profile, others = self._read([REMOVAL_ITEM])
         self._versions = _version(key), _version(profile)
+        self._check_removal(others.get(REMOVAL_ITEM))
         self.has_profile = profile is not None
         if key is None and profile is None:
             self._check_orphans(())
@@ -119,6 +124,18 @@ class PartitionCheck:
             self._found(FindingKind.HALF_PROFILE, PROFILE_ITEM if key else KEY_ITEM)
         else:
             self._check_profile(self._open_key(key), profile)
+
+    def _check_removal(self, item: Item | None) -> None:
+        if item is None:
+            return
+        try:
+            removal = PictureRemoval.open(item.value, self._keys, self._partition)
+        except Unreadable:
+            is_readable = False
+        else:
+            is_readable = self._partition in self._keys.partitions(removal.email)
+        if not is_readable:
+            self._found(FindingKind.UNREADABLE_REMOVAL, REMOVAL_ITEM)
 
     def _check_forward(self, key: Item, profile: Item | None) -> None:
         self.is_forward = True
@@ -173,6 +190,7 @@ class PartitionCheck:
             self.wrapped = key_item.wrapped
             data_key = key_item.data_key(self._keys, self._partition)
             owner = key_item.open_owner(data_key)
+            self._hides = key_item.hides
         except Unreadable:
             self._found(FindingKind.UNREADABLE_KEY, KEY_ITEM)
             return None
@@ -199,7 +217,8 @@ class PartitionCheck:
         """Return the names of a profile's renditions; None if it does not open."""
         try:
             plaintext = data_key.open(PROFILE_ITEM, item.value)
-            return _names(ProfileDocument.parse(plaintext).picture)
+            picture = ProfileDocument.parse(plaintext).picture
+            return [] if picture and self._hides(picture.id) else _names(picture)
         except Unreadable:
             self._found(FindingKind.UNREADABLE_PROFILE, PROFILE_ITEM)
             return None

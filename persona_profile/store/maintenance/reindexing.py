@@ -12,6 +12,9 @@
 4. **Settle.** In the new partition `key` and `profile` get their usual names.
 5. **Let go.** The forward gets its expiry, after the expiry of URLs of pictures that follow it.
 
+Last, an operator's removal of the picture (see `removals`) is sealed again for the new partition.
+Readers find it in either one.
+
 After a kill before step 3 the next run removes the copy; after step 3 it finishes the move. Several
 movers may run at once; a lease (see `leases`) spares them the double work.
 """
@@ -39,16 +42,18 @@ from persona_profile.keys.service import Unreadable
 from persona_profile.keys.wrapping import KeyWrapper
 from persona_profile.store.homes import Homes, is_profile
 from persona_profile.store.items import (
+    ITEMS_OF_THE_ADDRESS,
     KEY_ITEM,
     MOVE_ID_BYTES,
-    NOT_BEFORE_ITEM,
     PROFILE_ITEM,
+    REMOVAL_ITEM,
     Forward,
     KeyItem,
     Moving,
     parse_picture_item,
 )
 from persona_profile.store.partitions import WalkReport, read_items, walk_items
+from persona_profile.store.removals import PictureRemoval
 
 
 @dataclass(slots=True)
@@ -59,6 +64,7 @@ class Reindexed:
         moved: profiles that were moved.
         finished: moves of an earlier run that were finished.
         cleaned: partitions from which copies of an earlier run were removed.
+        removals: operators' removals of pictures that were moved.
         unreadable: partitions that stay: their key does not open, or is of another email.
         doubled: partitions that stay: the email also has a profile in the new partition.
         is_complete: the last walk found nothing to do.
@@ -67,6 +73,7 @@ class Reindexed:
     moved: int = 0
     finished: int = 0
     cleaned: int = 0
+    removals: int = 0
     unreadable: list[bytes] = field(default_factory=list)
     doubled: list[bytes] = field(default_factory=list)
     is_complete: bool = False
@@ -74,7 +81,7 @@ class Reindexed:
 
 @dataclass(frozen=True, slots=True)
 class _Snapshot:
-    """An old partition as it was at one instant, without the mark of a sign-out."""
+    """An old partition as it was at one instant, without ITEMS_OF_THE_ADDRESS."""
 
     key: Item
     profile: Item | None
@@ -128,10 +135,12 @@ class Reindexing:
         while not self.done.is_complete:
             self.done.unreadable, self.done.doubled = [], []
             before = self._count()
-            for partition, items in walk_items(self._backend, [KEY_ITEM], bytes([self._older])):
+            names, after = [KEY_ITEM, REMOVAL_ITEM], bytes([self._older])
+            for partition, items in walk_items(self._backend, names, after):
                 self._keep_lease()
                 try:
                     self._visit(partition, items.get(KEY_ITEM))
+                    self._move_removal(partition, items.get(REMOVAL_ITEM))
                 except Unreadable:
                     # If its index key was destroyed meanwhile, other movers have moved the profile.
                     if partition[0] in self._keys.index_versions:
@@ -142,8 +151,25 @@ class Reindexing:
             self.done.is_complete = self._count() == before
         return self.done
 
-    def _count(self) -> tuple[int, int, int]:
-        return self.done.moved, self.done.finished, self.done.cleaned
+    def _count(self) -> tuple[int, ...]:
+        return self.done.moved, self.done.finished, self.done.cleaned, self.done.removals
+
+    def _move_removal(self, partition: bytes, item: Item | None) -> None:
+        is_older = partition[0] == self._older != self._keys.primary_index_version
+        if item is None or not is_older:
+            return
+        removal = PictureRemoval.open(item.value, self._keys, partition)
+        destination = self._new_partition(partition, removal.email)
+        put = replace(removal.put(self._keys, destination), if_version=ABSENT)
+        wrapped, _ = self._keys.split(put.value)
+        with suppress(Conflict):  # the operator's command has written both, or another one has followed
+            versions = self._backend.apply(destination, [put])
+            if not self._keys.is_lasting(destination, wrapped):
+                self._backend.apply(destination, [Delete(put.name, versions[put.name])])
+                return  # the KEK was replaced meanwhile: the next run moves it
+        with suppress(Conflict):
+            self._backend.apply(partition, [Delete(REMOVAL_ITEM, item.version)])
+            self.done.removals += 1
 
     def _visit(self, partition: bytes, key: Item | None) -> None:
         if partition[0] not in self._keys.index_versions:
@@ -178,6 +204,9 @@ class Reindexing:
         """Return the new partition of an email."""
         key_item = KeyItem.parse(key.value, self._keys)
         email = key_item.open_owner(key_item.data_key(self._keys, partition)).email
+        return self._new_partition(partition, email)
+
+    def _new_partition(self, partition: bytes, email: str) -> bytes:
         *older, destination = self._keys.partitions(email)
         if older != [partition]:
             raise Unreadable
@@ -262,7 +291,7 @@ class Reindexing:
         """Return an old partition as it was at one instant; None without a `key` item."""
         while True:
             infos = {info.name: info for info in self._backend.list(partition)}
-            names = [name for name in infos if name != NOT_BEFORE_ITEM]
+            names = [name for name in infos if name not in ITEMS_OF_THE_ADDRESS]
             items = read_items(self._backend, partition, names)
             # Every write of a picture also writes the profile.
             if all(_version(infos.get(name)) == _version(items.get(name)) for name in names):

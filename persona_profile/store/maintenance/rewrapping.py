@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
-from backends import Address, Backend, Conflict, Item, Put
-from persona_profile.keys.records import RecordKey
+from backends import Backend, Conflict, Item, Put
 from persona_profile.keys.service import Unreadable
 from persona_profile.keys.wrapping import KeyWrapper
-from persona_profile.store.items import KEY_ITEM, KeyItem, holds_data_key
-from persona_profile.store.partitions import WalkReport, walk_items
+from persona_profile.store.items import KEY_ITEM, REMOVAL_ITEM, holds_data_key
+from persona_profile.store.partitions import WalkReport, read_items, walk_items
 
 MAX_PASSES: Final = 10
 """If this many walks found stale data keys, some machine keeps wrapping with an older keyring."""
@@ -58,8 +57,8 @@ class Rewrapped:
 class Rewrapping:
     """Wraps every data key by the primary key-encryption key, while the store is in use.
 
-    Writes `key` items only, each by compare-and-set; the data keys stay the same. After a kill at any
-    instant another run goes on.
+    Writes `key` and `picture_removal` items only, each by compare-and-set; their keys stay the same.
+    After a kill at any instant another run goes on.
 
     Args:
         pace: called before each data key.
@@ -76,11 +75,12 @@ class Rewrapping:
         for _ in range(MAX_PASSES):
             unreadable = []
             done_before = self.done.keys
-            for partition, items in walk_items(self._backend, [KEY_ITEM]):
-                try:
-                    self._rewrap(partition, items.get(KEY_ITEM))
-                except Unreadable:
-                    unreadable.append(partition)
+            for partition, items in walk_items(self._backend, [KEY_ITEM, REMOVAL_ITEM]):
+                for name, item in items.items():
+                    try:
+                        self._rewrap(partition, name, item)
+                    except Unreadable:
+                        unreadable.append(partition)
                 report(partition)
             self.done.unreadable = unreadable
             if self.done.keys == done_before:
@@ -88,24 +88,23 @@ class Rewrapping:
                 break
         return self.done
 
-    def _rewrap(self, partition: bytes, key: Item | None) -> None:
-        opened: dict[bytes, RecordKey] = {}
-        while key is not None and holds_data_key(key.value):
-            key_item = KeyItem.parse(key.value, self._keys)
-            if not self._keys.needs_rewrap(key_item.wrapped):
+    def _rewrap(self, partition: bytes, name: str, item: Item | None) -> None:
+        opened: dict[bytes, bytes] = {}
+        while item is not None and holds_data_key(item.value):
+            wrapped, rest = self._keys.split(item.value)
+            if not self._keys.needs_rewrap(wrapped):
                 return
             self._pace()
             # A key that was wrapped here is not unwrapped again: its KEK may be destroyed by now.
-            data_key = opened.get(key_item.wrapped) or key_item.data_key(self._keys, partition)
-            wrapped = self._keys.wrap(partition, data_key.secret)
-            opened[wrapped] = data_key
-            value = replace(key_item, wrapped=wrapped).to_bytes()
+            secret = opened.get(wrapped) or self._keys.unwrap(partition, wrapped)
+            wrapped = self._keys.wrap(partition, secret)
+            opened[wrapped] = secret
+            put = Put(name, wrapped + rest, item.version, expires_at=item.expires_at)
             try:
-                versions = self._backend.apply(partition, [Put(KEY_ITEM, value, key.version)])
+                versions = self._backend.apply(partition, [put])
             except Conflict:
-                address = Address(partition, KEY_ITEM)
-                key = self._backend.get_many([address]).get(address)
+                item = read_items(self._backend, partition, [name]).get(name)
             else:
                 self.done.keys += 1
                 # Check again: the KEK may have been replaced meanwhile.
-                key = Item(value, versions[KEY_ITEM])
+                item = Item(put.value, versions[name], item.expires_at)

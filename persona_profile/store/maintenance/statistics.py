@@ -68,7 +68,7 @@ class Statistics:
         profiles: emails with a profile.
         forwards: partitions with a forward or a move to another index key.
         with_picture: profiles with renditions.
-        blank: partitions of emails with the mark of a sign-out only.
+        blank: partitions of emails with the mark of a sign-out, or of a removed picture, only.
         used_proofs: used proofs that have not expired.
         profile_bytes: bytes of all items of an email with a profile.
         rendition_bytes: bytes of renditions, by size in pixels and format.

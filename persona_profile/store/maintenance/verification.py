@@ -48,6 +48,7 @@ MEANINGS: Final[Mapping[FindingKind, str]] = {
     FindingKind.TWO_HOMES: "the email of this partition has a profile under another index key too",
     FindingKind.DANGLING_PICTURE: "the profile names this rendition, which is missing",
     FindingKind.UNREADABLE_PICTURE: "the rendition does not open, or is no image of its format",
+    FindingKind.UNREADABLE_REMOVAL: "the removal of a picture does not open, or is of another email",
     FindingKind.ORPHAN_ITEM: "a rendition or a copy of a profile that is not in use",
     FindingKind.UNKNOWN_ITEM: "the name of this item is unknown",
     FindingKind.UNKNOWN_PARTITION: "the first byte is no index version of this keyring",

@@ -168,7 +168,7 @@ class TestArchive:
         """What rejects an archive once all of it was seen keeps everything from being written."""
         destination, seen = Watched(), []
 
-        def accept() -> None:
+        def accept(_: Contents) -> None:
             assert [partition for partition, _ in seen] == [b"\x00m", b"\x01a"]
             raise NotEmpty
 

@@ -118,6 +118,18 @@ class TestUnreachable:
             connect(**changes).ping()
         assert not any(value in str(raised.value) for value in ("wrong", "nobody", "other", "secret"))
 
+    @pytest.mark.parametrize(
+        ("clause", "reason"), [("PASSWORD EXPIRE", "has expired"), ("ACCOUNT LOCK", "is locked")]
+    )
+    def test_a_user_out_of_use(self, connect, mariadb, clause, reason):
+        """A user whose password has expired, or who is locked, is reported by that."""
+        mariadb.query(f"CREATE USER gone@'127.0.0.1' IDENTIFIED BY 'secret' {clause}")
+        try:
+            with variable(mariadb, "disconnect_on_expired_password", 1), fails(reason):
+                connect(user="gone").ping()
+        finally:
+            mariadb.query("DROP USER gone@'127.0.0.1'")
+
     def test_a_plugin_without_its_library(self, connect, mariadb):
         """A user of a plugin that the driver lacks a library for is reported by what is missing."""
         mariadb.query("INSTALL SONAME 'auth_ed25519'")

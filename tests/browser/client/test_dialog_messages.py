@@ -12,7 +12,7 @@ CLIENT_CODES = {
     *("offline", "no_answer", "timeout", "aborted", "answer_invalid", "file_unreadable"),
     *("sign_in_denied", "sign_in_failed", "sign_in_mismatch"),
     *("passkey_unsupported", "passkey_unreliable", "passkey_exists", "passkey_cancelled"),
-    *("passkey_forbidden", "recovery_code_invalid"),
+    *("passkey_forbidden", "recovery_code_invalid", "picture_removed"),
 }
 ACTIONS = {
     *("retry", "wait", "sign-in", "other-address", "choose-file"),

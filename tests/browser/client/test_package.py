@@ -152,8 +152,7 @@ def test_import_without_dom(project):
 def test_bundle(engine, browser, dialog, bundler):
     """A bundle signs in, shows a card, reduces in a worker and without, and explains errors."""
     origin, server = dialog
-    browser.get("about:blank")
-    engine.complaints()
+    engine.leave()
     browser.get(f"{origin}/{bundler}/index.html#{server}")
     assert value_of(browser, "globalThis.outcome") == {
         "card": ["ready", "Alice Liddell", True],
@@ -169,8 +168,7 @@ def test_bundle(engine, browser, dialog, bundler):
 def test_react(engine, browser, dialog):
     """The guide's components show cards and the chosen card, in the guide's style."""
     origin, server = dialog
-    browser.get("about:blank")
-    engine.complaints()
+    engine.leave()
     browser.get(f"{origin}/vite/react.html#{server}")
     cards = "[...document.querySelectorAll('persona-card')]"
     value_of(browser, f"{cards}.filter(({{ state }}) => state === 'ready').length === 2")

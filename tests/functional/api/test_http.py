@@ -155,7 +155,7 @@ class TestOperations:
     def test_heartbeats(self, app):
         """A healthy server reports so."""
         assert app.get("/__lbheartbeat__").json == {"status": "ok"}
-        checks = dict.fromkeys(("storage", "keyring", "pictures"), "ok")
+        checks = dict.fromkeys(("storage", "ledger", "keyring", "pictures"), "ok")
         details = {"pictures": {"landlock": "ok", "seccomp": "ok"}}
         assert app.get("/__heartbeat__").json == {
             "status": "ok",
@@ -297,7 +297,7 @@ def test_expired_items_are_purged(monkeypatch):
     for number in range(PURGE_ITEMS + 1):
         backend.apply(b"\x00%d" % number, [Put("used", b"", expires_at=expires_at)])
     stopped = threading.Event()
-    thread = threading.Thread(target=purge_regularly, args=(backend, stopped, 0.01))
+    thread = threading.Thread(target=purge_regularly, args=("x", backend.purge_expired, stopped, 0.01))
     thread.start()
     try:
         deadline = time.monotonic() + 10

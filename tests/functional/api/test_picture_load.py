@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import gc
 import http.client
 import json
 from collections import Counter
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -98,6 +100,7 @@ def test_no_room_to_spool(development_folder, tmp_path, monkeypatch, room, is_fo
             assert int(response.headers["Retry-After"]) > 0
         ballast.unlink()
         assert client.upload(body)[0].status == 200
+    gc.collect()  # here, not in a later test
 
 
 @pytest.mark.parametrize("size", [LIMIT + 1, LIMIT + 70_000, 1_000_000, 30_000_000])
@@ -143,20 +146,29 @@ def test_many_uploads_at_once(slow):
     after.get("/__heartbeat__", status=200)
 
 
-def test_bombs_delay_nobody(app, sign_in):
+def test_bombs_delay_nobody(development_folder):
     """The bombs of a client take no place of others: all good uploads succeed."""
-    headers, good = sign_in(EMAIL), encode(quadrants(64, 64))
-    mallory, bomb = sign_in("mallory@evil.example"), png_bomb(12_000, 12_000)
-    path = "/v1/profiles/mallory@evil.example/picture"
+    # The default limit of a wait is a matter of the machine: a busy one needs more for one picture.
+    app = application(development_folder, pictures__max_wait_seconds="60")
+    good, bomb = encode(quadrants(64, 64)), png_bomb(12_000, 12_000)
 
-    def attack(_) -> int:
-        answer = webtest.TestApp(app.app, extra_environ={"REMOTE_ADDR": "192.0.2.66"}).put(
-            path, bomb, headers={**mallory, "Content-Type": "image/png"}, expect_errors=True
-        )
-        return answer.status_code
+    def uploader(email: str, address: str) -> Callable[[bytes], int]:
+        proof = app.development.identity_provider.bundle(email, AUDIENCE)
+        body = {"proofs": [{"assertion": proof}]}
+        token = webtest.TestApp(app).post_json("/v1/sessions", body).json["token"]
+        headers = {"Authorization": f"Bearer {token}", "Content-Type": "image/png"}
 
+        def upload(picture: bytes) -> int:
+            client = webtest.TestApp(app, extra_environ={"REMOTE_ADDR": address})
+            path = f"/v1/profiles/{email}/picture"
+            return client.put(path, picture, headers=headers, expect_errors=True).status_code
+
+        return upload
+
+    alice = uploader(EMAIL, "192.0.2.1")
+    mallory = uploader("mallory@evil.example", "192.0.2.66")
     with ThreadPoolExecutor(8) as pool:
-        attacks = pool.map(attack, range(200))
-        for _ in range(16):
-            app.put(PICTURE, good, headers={**headers, "Content-Type": "image/png"}, status=200)
+        attacks = pool.map(mallory, [bomb] * 200)
+        assert [alice(good) for _ in range(16)] == [200] * 16
         assert {422} <= set(attacks) <= {422, 503}
+    app.close()

@@ -37,6 +37,7 @@ from support.servers.tls import (
 )
 
 from persona_profile.keys.tokens import SuggestedPicture
+from persona_profile.profiles.removals import PictureRemovals
 
 HOST = "pictures.test"
 URL = f"https://{HOST}/alice.jpg?size=400"
@@ -518,3 +519,19 @@ class TestReferences:
         problem = take(site, reference, headers, 429)
         assert problem.json["policy"] == "writes-per-email"
         app.close()
+
+
+def test_locked_for_pictures(app, site, provider):
+    """A locked email is offered claims alone, and an earlier reference is not fetched."""
+    reference, headers = suggested(site)
+    before = provider.asked_for(URL)
+    profiles = app.services.profiles
+    operator = PictureRemovals(app.backend, profiles._homes, profiles._keys, ledger=app.ledger)
+    operator.remove(EMAIL, 3600, "")
+    try:
+        profile, _ = opened(site, **WORDS, picture=URL)
+        assert set(profile["suggestions"]) == {"claims"}
+        assert take(site, reference, headers, 403).json["code"] == "picture_locked"
+        assert provider.asked_for(URL) == before
+    finally:
+        operator.unlock(EMAIL)

@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.serialization import (
     NoEncryption,
     PrivateFormat,
 )
+from support.clients.commands import run_command as run
 
 from persona_profile.encoding import base64url_decode
 from persona_profile.runtime.build import PACKAGE
@@ -62,18 +63,6 @@ def ini(tmp_path):
         return path, port
 
     return write
-
-
-def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run the command to its end."""
-    return subprocess.run(
-        [BIN / "persona-profile", *arguments],
-        env=os.environ | environment,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
 
 
 def post(url: str, body: object) -> dict[str, object]:
@@ -281,6 +270,7 @@ def test_output_to_a_full_disk():
 
 
 def test_version():
-    """The command reports its version."""
-    result = run("--version")
+    """The installed command reports its version."""
+    command = [BIN / "persona-profile", "--version"]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert (result.returncode, result.stdout) == (0, f"persona-profile {version(PACKAGE)}\n")

@@ -21,10 +21,12 @@ from support.servers.services import Client, Service
 
 from backends import Put
 from backends.copying.transfer import read_partition
+from backends.engines.mysql import MysqlBackend
 from backends.engines.sqlite import SqliteBackend
 from persona_profile.keys.keyring_file import KeyringFile
 from persona_profile.keys.wrapping import KeyWrapper
 from persona_profile.store.items import MOVE_ID_BYTES, Moving
+from persona_profile.store.maintenance.key_use import write_seconds
 
 EMAIL = "alice@example.com"
 
@@ -49,9 +51,9 @@ def client(service: Service) -> Client:
 
 @pytest.fixture
 def brief(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Writes end soon, so that `destroy` waits three seconds instead of eighteen.
+    """Writes end soon, so that `destroy` waits three seconds instead of the bound of a database.
 
-    `TestWriteInFlight` tests the wait, and a rotation waits for the whole bound of SQLite.
+    `TestWriteInFlight.test_is_waited_for` waits for the whole bound.
     """
     monkeypatch.setenv(WRITE_SECONDS, "0")
 
@@ -138,11 +140,10 @@ class TestStatus:
 
 
 class TestRotation:
+    @pytest.mark.usefixtures("brief")
     @pytest.mark.parametrize("flag", [[], ["--index"]], ids=["encryption", "index"])
-    def test_each_step_names_the_next(self, service, client, flag, request):
+    def test_each_step_names_the_next(self, service, client, flag):
         """Each step names the next one, and the last destroys the old key."""
-        if flag:
-            request.getfixturevalue("brief")
         output = run(service, "rotate", *flag)
         for _ in range(3):
             commands = re.findall(r"persona-profile -c \S+ keys (.*)", output)
@@ -212,12 +213,20 @@ class TestRotation:
         empty.write_text(text.replace(service.url, f"sqlite:///{tmp_path}/empty.sqlite"))
         for archive, status in ((old, 1), (new, 0)):
             assert run_command("-c", empty, "storage", "init").returncode == 0
-            restored = run_command("-c", empty, "storage", "restore", archive)
+            restored = run_command("-c", empty, "storage", "restore", archive, "--without-ledger")
             assert restored.returncode == status
             missing = "1 data keys are under encryption key 1, which the keyring lacks"
             assert (f"{missing}: nothing was written" in restored.stderr) == bool(status)
         forced = run_command(
-            "-c", empty, "storage", "restore", old, "--without-keys", "--overwrite", "--json"
+            "-c",
+            empty,
+            "storage",
+            "restore",
+            old,
+            "--without-keys",
+            "--overwrite",
+            "--json",
+            "--without-ledger",
         )
         assert (forced.returncode, forced.stderr) == (0, f"persona-profile: {missing}\n")
         assert json.loads(forced.stdout)["keys"] == {"encryption": {"1": 1}, "index": {"1": 1}}
@@ -327,7 +336,9 @@ class HeldUp:
         # Whoever waits for a lock is not given up while the test goes on.
         self.service = Service(folder / "service", "mysql", f"{mariadb.url}?read_timeout=300")
         # The bound of a command comes from its own time limits.
-        self.operator = Service(folder / "operator", "mysql", f"{mariadb.url}?read_timeout=1")
+        self.operator = Service(
+            folder / "operator", "mysql", f"{mariadb.url}?read_timeout=1&connect_timeout=1"
+        )
         self.operator.keyring.unlink()
         self.operator.keyring.symlink_to(self.service.keyring)
         self.service.start()
@@ -376,7 +387,9 @@ class TestWriteInFlight:
         """The command waits before it destroys a key, and a write that ends meanwhile stays."""
         with held_up.operator.spawn("keys", "destroy", "1", "--revoke", "--yes") as command:
             line = command.stderr.readline()
-            assert re.fullmatch(r"persona-profile: waiting \d+ s for writes that may .*\n", line)
+            with closing(MysqlBackend.from_url(held_up.operator.url)) as backend:
+                bound = write_seconds(backend)
+            assert line.startswith(f"persona-profile: waiting {bound} s for writes that may ")
             assert json.loads(held_up.service.keyring.read_text())["encryption_keys"][0]["secret"]
             held_up.release()
             assert held_up.answer.result().status == 200
@@ -384,6 +397,7 @@ class TestWriteInFlight:
             command.communicate()
         self.expect_readable(held_up)
 
+    @pytest.mark.usefixtures("brief")
     def test_that_takes_longer(self, held_up):
         """A write that is stored after its key was destroyed is repeated under the next key."""
         run(held_up.operator, "destroy", "1", "--revoke", "--yes")

@@ -88,7 +88,7 @@ def test_erase(service, alice, tmp_path):
     left = alice.call("GET", alice.profile).json
     assert (left["name"], left["picture"], left["version"]) == (None, None, 0)
     assert service.run("erase", EMAIL, "--yes").stdout == "Nothing was stored for this email.\n"
-    nothing = service.run("export", EMAIL, "--out", str(tmp_path / "a.zip"))
+    nothing = service.run("export", "nobody@example.org", "--out", str(tmp_path / "a.zip"))
     assert (nothing.returncode, "nothing is stored" in nothing.stderr) == (1, True)
 
 
@@ -132,6 +132,107 @@ def test_protected(service, alice, tmp_path):
     assert service.run("erase", EMAIL, "--yes").stdout == "Erased.\n"
 
 
+def test_remove_picture(service, alice):
+    """The picture goes, the email is locked, and the owner sees both; `unlock` ends it."""
+    assert "--yes" in service.run("pictures", "remove", EMAIL).stderr
+    assert alice.call("GET", alice.profile).json["picture"] is not None
+    removed = service.run("pictures", "remove", EMAIL, "--lock", "30d", "--reason", "No.", "--yes")
+    assert (removed.returncode, removed.stderr) == (0, "")
+    found = alice.call("GET", alice.profile).json
+    until = found["picture_removal"]["locked_until"]
+    assert removed.stdout == f"Removed. Locked until {until}.\n"
+    assert (found["name"], found["picture"]) == ("Alice", None)
+    assert alice.upload(encode(quadrants())).json["reason"] == "No."
+    assert service.run("storage", "verify").returncode == 0
+    assert service.run("erase", EMAIL, "--yes").stdout == "Erased.\n"
+    assert alice.upload(encode(quadrants())).status == 403
+    assert service.run("pictures", "unlock", EMAIL).stdout == "Unlocked.\n"
+    assert service.run("pictures", "unlock", EMAIL).stdout == "This email was not locked.\n"
+    assert alice.upload(encode(quadrants())).status == 200
+
+
+def test_remove_several_pictures(service, alice):
+    """Each line of the standard input is done and reported by its number, without the email."""
+    lines = f"{EMAIL}\nnobody@example.com\n"
+    removed = give(service, lines, "pictures", "remove", "-", "--yes")
+    assert removed.stdout == "line 1: Removed.\nline 2: There was no picture.\n"
+    unlocked = give(service, lines, "pictures", "unlock", "-")
+    assert unlocked.stdout.count("This email was not locked.") == 2
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "message"),
+    [
+        ("--lock", "30", "must be hours or days"),
+        ("--lock", "0d", "must be hours or days"),
+        ("--lock", "3651d", "must be hours or days"),
+        ("--reason", "a" * 201, "at most 200 characters"),
+        ("--reason", "a\u202eb", "U+202E"),
+        ("--reason", "a\udcffb", "U+DCFF"),
+    ],
+)
+def test_wrong_lock_or_reason(service, alice, option, value, message):
+    """A lock or reason that can't be used is rejected before anything is done."""
+    rejected = service.run("pictures", "remove", EMAIL, option, value, "--yes")
+    assert (rejected.returncode, message in rejected.stderr) == (2, True)
+    assert alice.call("GET", alice.profile).json["picture"] is not None
+
+
+def test_record_of_acts(service, tmp_path):
+    """The person's export has each act with its reason, also after an erasure."""
+    email = "dave@example.com"
+    dave = Client(service, email)
+    dave.sign_in()
+    assert dave.set_name("Dave").status == 200
+    for number, command in enumerate(
+        (
+            ("export", email, "--out", str(tmp_path / "a.zip"), "--reason", "They asked."),
+            ("pictures", "remove", email, "--lock", "12h", "--reason", "No.", "--yes"),
+            ("pictures", "unlock", email),
+            ("pictures", "unlock", email),
+            ("erase", email, "--yes", "--reason", "They asked again."),
+            ("erase", email, "--yes"),
+        )
+    ):
+        done = service.run(*command)
+        assert (number, done.returncode, done.stderr) == (number, 0, "")
+    exported = contents(dave.call("GET", f"{dave.profile}/export").body)
+    acts = json.loads(exported["profile.json"])["operator_acts"]
+    assert [(each["act"], each["reason"]) for each in acts] == [
+        ("exported", "They asked."),
+        ("picture_removed", "No."),
+        ("picture_locked", "No."),
+        ("picture_unlocked", None),
+        ("erased", "They asked again."),
+    ]
+    assert [each["at"] for each in acts] == sorted(each["at"] for each in acts)
+    out = tmp_path / "b.zip"
+    assert service.run("export", email, "--out", str(out)).returncode == 0
+    assert contents(out.read_bytes()) == contents(dave.call("GET", f"{dave.profile}/export").body)
+
+
+def test_without_the_record(service, alice, tmp_path):
+    """If the record can't be written, nothing is done, and the command reports the cause."""
+    ledger = service.keyring.with_name("ledger.sqlite")
+    kept = ledger.rename(tmp_path / "ledger.sqlite")
+    ledger.mkdir()
+    try:
+        for command in (
+            ("export", EMAIL, "--out", str(tmp_path / "a.zip")),
+            ("pictures", "remove", EMAIL, "--yes"),
+            ("pictures", "unlock", EMAIL),
+            ("erase", EMAIL, "--yes"),
+        ):
+            failed = service.run(*command)
+            assert (failed.returncode, "ledger" in failed.stderr) == (1, True), failed.stderr
+    finally:
+        ledger.rmdir()
+        kept.rename(ledger)
+    assert not (tmp_path / "a.zip").exists()
+    found = alice.call("GET", alice.profile).json
+    assert (found["name"], found["picture"] is None) == ("Alice", False)
+
+
 def test_wrong_use(service, tmp_path):
     """An argument that is no email is rejected with status 2, and not repeated."""
     rejected = service.run("export", "secret-name", "--out", str(tmp_path / "a.zip"))
@@ -146,7 +247,7 @@ def give(service: Service, text: str, *arguments: str) -> subprocess.CompletedPr
 
 def test_several_emails(service, alice, tmp_path):
     """Each line of the standard input is exported, then erased, and reported by its number."""
-    lines = f"{EMAIL}\n\nnobody@example.com\n  Alice@Example.com  "
+    lines = f"{EMAIL}\n\nnobody@example.org\n  Alice@Example.com  "
     done = give(service, lines, "export", "-", "--out", str(tmp_path))
     assert done.returncode == 1
     assert [line.partition(",")[0] for line in done.stdout.splitlines()] == [
@@ -155,8 +256,9 @@ def test_several_emails(service, alice, tmp_path):
     ]
     assert done.stderr == "persona-profile: line 3: nothing is stored for this email\n"
     names = {path.name: contents(path.read_bytes()) for path in tmp_path.iterdir()}
-    assert names["1.zip"] == names["4.zip"]
-    assert json.loads(names["1.zip"]["profile.json"])["name"] == "Alice"
+    first, second = (json.loads(names[name]["profile.json"]) for name in ("1.zip", "4.zip"))
+    assert second.pop("operator_acts")[:-1] == first.pop("operator_acts")
+    assert (first, first["name"]) == (second, "Alice")
     erased = give(service, lines, "erase", "-", "--yes")
     assert (erased.returncode, erased.stderr) == (0, "")
     assert erased.stdout.splitlines() == [
@@ -164,7 +266,7 @@ def test_several_emails(service, alice, tmp_path):
         "line 3: Nothing was stored for this email.",
         "line 4: Nothing was stored for this email.",
     ]
-    assert "example.com" not in done.stdout + done.stderr + erased.stdout
+    assert "@" not in done.stdout + done.stderr + erased.stdout
 
 
 @pytest.mark.parametrize(

@@ -181,7 +181,7 @@ class TestCopy:
         destination = stores.open("b")
         arguments = ("storage", "copy", full_store, stores.url("b"))
         kills = 0
-        for _ in range(8):
+        for _ in range(4):
             before = len(everything(destination))
             process = start(*arguments)
             while process.poll() is None and len(everything(destination)) == before:
@@ -309,17 +309,24 @@ class TestBackup:
         document = json.loads(made.stdout)
         assert (document["partitions"], document["items"]) == (20, 80)
         assert document["file_bytes"] == (stores.folder / "second.archive").stat().st_size
-        restored = run("-c", stores.ini("b"), "storage", "restore", "today.archive")
+        restored = run("-c", stores.ini("b"), "storage", "restore", "today.archive", "--without-ledger")
         assert (restored.returncode, restored.stderr) == (0, "")
         assert "The archive is whole: 20 partitions, 80 items" in restored.stdout
         assert "by persona-profile-server" in restored.stdout
         assert "Wrote 20 partitions" in restored.stdout
         assert everything(destination) == everything(source)
-        again = run("-c", stores.ini("b"), "storage", "restore", "today.archive")
+        again = run("-c", stores.ini("b"), "storage", "restore", "today.archive", "--without-ledger")
         assert again.returncode == 1
         assert "the store is not empty; nothing was written" in again.stderr
         forced = run(
-            "-c", stores.ini("b"), "storage", "restore", "today.archive", "--overwrite", "--json"
+            "-c",
+            stores.ini("b"),
+            "storage",
+            "restore",
+            "today.archive",
+            "--without-ledger",
+            "--overwrite",
+            "--json",
         )
         document = json.loads(forced.stdout)
         assert (document["written"], document["bytes"]) == (0, 24000)
@@ -336,7 +343,7 @@ class TestBackup:
                 stderr=subprocess.PIPE,
             ) as made,
             subprocess.Popen(
-                [*COMMAND, "-c", config[1], "storage", "restore", "-"],
+                [*COMMAND, "-c", config[1], "storage", "restore", "-", "--without-ledger"],
                 stdin=made.stdout,
                 stdout=subprocess.PIPE,
                 text=True,
@@ -400,7 +407,9 @@ class TestBackup:
         data[-500] ^= 1
         path.write_bytes(data)
         for more in ([], ["--check"]):
-            result = run("-c", stores.ini("b"), "storage", "restore", "archive", *more)
+            result = run(
+                "-c", stores.ini("b"), "storage", "restore", "archive", "--without-ledger", *more
+            )
             assert result.returncode == 1
             assert "the archive is damaged in the record at byte" in result.stderr
         assert not everything(destination)
@@ -424,7 +433,7 @@ class TestBackup:
         if (stores.folder / "archive").exists():
             assert run("storage", "restore", "archive", "--check").returncode == 0
         assert run("-c", ini, "storage", "backup", "archive").returncode == 0
-        restore = ("-c", stores.ini("b"), "storage", "restore", "archive")
+        restore = ("-c", stores.ini("b"), "storage", "restore", "archive", "--without-ledger")
         process = start(*restore)
         while not destination.scan(None, 1):
             time.sleep(0.02)
@@ -518,7 +527,7 @@ def test_service_on_the_copy(stores, way):
     else:
         results = [
             run("-c", stores.ini("a"), "storage", "backup", "archive"),
-            run("-c", stores.ini("b"), "storage", "restore", "archive"),
+            run("-c", stores.ini("b"), "storage", "restore", "archive", "--without-ledger"),
         ]
         stored = (stores.folder / "archive").read_bytes()
         assert EMAIL.encode() not in stored

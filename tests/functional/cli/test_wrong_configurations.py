@@ -99,8 +99,13 @@ def of_file(name: str, mistake: str, says: str, content: bytes) -> Mistake:
 UNREADABLE = "this file can't be read:"
 UNUSABLE = "this file can't be used:"
 SERVER = "[server:main] can't be used:"
+FILES = "these files and URLs can't be used:"
 ORIGINS = "public_origins: must be origins such as https://profiles.example.com, without a path"
 PORTS = "listen: must be addresses such as 127.0.0.1:6543 or [::1]:6543, with ports up to 65535"
+PROXIES = (
+    "trusted_proxy: must be IP addresses or networks such as 10.0.0.0/24, localhost for a Unix socket, "
+    "or *"
+)
 
 OF_THE_FILE = [
     Mistake("no file", ("there is no such file; name one with -c",), lambda _text: b"\0absent"),
@@ -162,7 +167,10 @@ OF_THE_FILE = [
     ),
     Mistake(
         "a value that lost its indentation",
-        ("these settings can't be used:", "a name: there is no such setting"),
+        (
+            *("these settings can't be used:", "a name: there is no such setting"),
+            *(FILES, "backend.url: the memory backend takes no URL"),
+        ),
         more("backend.url = mysql://persona:", f"{SECRET}!%:x@db/persona"),
     ),
     Mistake(
@@ -288,6 +296,14 @@ OF_THE_SERVER = [
         (SERVER, "port: must be a port from 0 to 65535"),
         instead("listen = LISTEN", "port = 65536"),
     ),
+    Mistake(
+        "a proxy's name",
+        (
+            SERVER,
+            PROXIES,
+        ),
+        at_end(f"trusted_proxy = 127.0.0.1 {SECRET}"),
+    ),
     Mistake("two ways", (SERVER, "host or port may not be set if listen is set."), at_end("port = 5")),
 ]
 OF_OTHER_FILES = [
@@ -343,7 +359,69 @@ OF_OTHER_FILES = [
         "backend.url: its TLS options can't be used: No such file or directory",
     ),
 ]
-MISTAKES = [*OF_THE_FILE, *OF_SETTINGS, *OF_THE_SERVER, *OF_OTHER_FILES]
+ISSUERS = "openid.issuers = %(here)s/issuers\nbrowserid.pinned_issuers = %(here)s/pinned"
+BROKEN = {"issuers": b"{", "pinned": b'{"caf\xe9": 1}', "keyring": b"", "key.pem": b"hunter2"}
+"""The content of files that can't be used."""
+FAULTS_OF_ISSUERS = (
+    "browserid.pinned_issuers: {folder}/pinned: not UTF-8",
+    "openid.issuers: {folder}/issuers: not JSON, as of line 1",
+)
+OF_SEVERAL = [
+    Mistake(
+        "files of all kinds",
+        (
+            FILES,
+            "version.path: {folder}/keyring: not JSON",
+            "keyring.path: {folder}/keyring: not JSON, as of line 1",
+            "transit: the ca_file of the key service can't be read, or holds no certificate",
+            "backend.url_file: No such file or directory",
+            "backend.read_url: its TLS options can't be used: a file lacks a certificate or its key",
+            *FAULTS_OF_ISSUERS,
+            "ratelimit.url: can't be read as the URL of a Redis server",
+        ),
+        lambda text: more(
+            "backend = mysql\nbackend.url_file = %(here)s/absent",
+            "backend.read_url = mysql://u:hunter2@h/d?ssl_ca=%(here)s/key.pem",
+            "transit.url = https://h\ntransit.token_file = %(here)s/absent",
+            "transit.ca_file = %(here)s/key.pem\nratelimit.url = redis://h:hunter2/0",
+            "keyring.path = %(here)s/keyring\nversion.path = %(here)s/keyring",
+            ISSUERS,
+        )(text.replace("backend = memory\n", "")),
+        BROKEN,
+    ),
+    Mistake(
+        "settings of both sections, and files",
+        (
+            *(
+                "these settings can't be used:",
+                "pictures.workers: must be a whole number from 1 to 256",
+            ),
+            *(SERVER, "threads: must be a whole number of at least 5"),
+            *(FILES, *FAULTS_OF_ISSUERS),
+        ),
+        lambda text: at_end("threads = 0")(more(ISSUERS, "pictures.workers = 0")(text)),
+        BROKEN,
+    ),
+    Mistake(
+        "a setting on which a file depends",
+        (
+            "these settings can't be used:",
+            "keyring.group_readable: must be true or false",
+            *(FILES, *FAULTS_OF_ISSUERS),
+        ),
+        more(ISSUERS, "keyring.group_readable = yes\nkeyring.path = %(here)s/keyring"),
+        BROKEN,
+    ),
+    Mistake(
+        "an unreachable database, and files",
+        (FILES, *FAULTS_OF_ISSUERS),
+        lambda text: more(
+            "backend = mysql\nbackend.url = mysql://u:hunter2@LISTEN/d?connect_timeout=1", ISSUERS
+        )(text.replace("backend = memory\n", "")),
+        BROKEN,
+    ),
+]
+MISTAKES = [*OF_THE_FILE, *OF_SETTINGS, *OF_THE_SERVER, *OF_OTHER_FILES, *OF_SEVERAL]
 
 
 @pytest.fixture(scope="module")
@@ -388,7 +466,10 @@ def test_mistakes(mistake, taken, tmp_path, monkeypatch, capsys):
     printed = "".join(line for line in lines if not line.startswith("WARNING keys.configured: "))
     first, *rest = [each.format(folder=tmp_path) for each in mistake.says]
     assert printed == "".join(
-        [f"persona-profile: {path}: {first}\n", *(f"  {each}\n" for each in rest)]
+        [
+            f"persona-profile: {path}: {first}\n",
+            *(f"{each}\n" if each in (SERVER, FILES) else f"  {each}\n" for each in rest),
+        ]
     )
     assert status == 2
     assert SECRET not in printed

@@ -8,7 +8,6 @@ import os
 import re
 import shutil
 import subprocess
-import tempfile
 from base64 import b64encode
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -30,7 +29,7 @@ from persona_profile.images.workers.confinement import Confinement
 from persona_profile.runtime.supervisor import SPARE_SECONDS
 from persona_profile.settings import parse_settings
 
-pytestmark = [pytest.mark.alone, pytest.mark.timeout(400)]
+pytestmark = pytest.mark.timeout(400)
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 MAX_MB = 220
@@ -38,17 +37,10 @@ MAX_MB = 220
 
 
 @pytest.fixture(scope="module")
-def engine() -> Iterator[Engine]:
-    """An engine with the image; a short path, as runc's sockets are in it."""
-    # In memory: less than 1 GB, of which most is written once.
-    with tempfile.TemporaryDirectory(prefix="c-", dir="/dev/shm", ignore_cleanup_errors=True) as folder:
-        made = Engine(Path(folder))
-        try:
-            made.make_base()
-            made.build(COMMIT)
-            yield made
-        finally:
-            made.close()
+def engine(base_engine: Engine) -> Engine:
+    """An engine with the image."""
+    base_engine.build(COMMIT)
+    return base_engine
 
 
 @pytest.fixture
@@ -218,10 +210,9 @@ def test_compose(container, composed, database, redis_server, tmp_path):
     kept = {path: path.read_bytes() for path in volumes.glob("*/*")}
     set_up(container, volumes, services["setup"])
     assert {path: path.read_bytes() for path in volumes.glob("*/*")} == kept
-    assert len(kept) == 9
+    assert len(kept) == 11
     create_users(database, volumes / "database")
-    for name in ("admin", "secrets"):
-        url = volumes / name / "backend.url"
+    for url in [*(volumes / "admin").glob("*.url"), *(volumes / "secrets").glob("*.url")]:
         assert url.stat().st_mode & 0o777 == 0o400
         url.write_text(url.read_text().replace("mariadb:3306", f"127.0.0.1:{database.port}"))
     issuers = (container.secrets / "issuers.json").read_text()
@@ -319,6 +310,7 @@ def secret_files(container: Container) -> dict[str, bytes]:
     return {
         "keyring.json": (container.secrets / "keyring.json").read_bytes(),
         "backend.url": b"sqlite:////data/items.sqlite",
+        "ledger.url": b"sqlite:////data/ledger.sqlite",
     }
 
 
@@ -332,6 +324,7 @@ def playable(container: Container) -> list[dict[str, Any]]:
         "PERSONA_LISTEN": f"{container.address}:{container.port}",
         "PERSONA_METRICS_LISTEN": f"127.0.0.1:{free_port()}",
         "PERSONA_BACKEND": "sqlite",
+        "PERSONA_LEDGER_BACKEND": "sqlite",
     }
     deployment["spec"]["replicas"] = 1
     pod = deployment["spec"]["template"]["spec"]

@@ -63,7 +63,7 @@ keys rewrap
 storage upgrade
 keys destroy --revoke 1 --yes
 storage backup backup
--c other.ini storage restore backup
+-c other.ini storage restore --without-ledger backup
 storage copy --overwrite test.ini other.ini
 storage stats
 storage verify

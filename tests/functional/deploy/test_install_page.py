@@ -1,156 +1,130 @@
-"""The guides docs/how-to/install.md and operate.md, executed literally."""
+"""The guides docs/how-to/install.md and operate.md, executed literally on a Debian in a container.
+
+Two programs are replaced: there is no systemd, and no authority of certificates.
+"""
 
 from __future__ import annotations
 
 import json
-import os
 import re
 import shlex
 import shutil
-import subprocess
 import zipfile
 from collections.abc import Iterator
-from pathlib import Path
+from typing import Any
 
 import pytest
 from support import ROOT
 from support.clients.identities import bundle, rsa_key, support_document
-from support.servers.applications import wait_for
-from support.servers.mariadb import MariaDB
-from support.servers.nginx import Nginx
-from support.servers.services import free_port
+from support.clients.recording import recorder
+from support.servers.containers import Debian, Engine
+
+pytestmark = [pytest.mark.alone, pytest.mark.timeout(600)]
 
 PAGE = "".join((ROOT / f"docs/how-to/{name}.md").read_text() for name in ("install", "operate"))
+BLOCKS = re.findall(r"^```sh(?: (\w+))?\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
 DOMAIN = "cards.example.net"
+VARIABLES = f"DOMAIN={DOMAIN} DIALOG=https://dialog.example.net\ncd /root/clone\n"
 UNCLONED = shutil.ignore_patterns(
-    ".*", "var", "build", "dist", "*.egg-info", "node_modules", "__pycache__"
+    ".*", "var", "build", "dist", "*.egg-info", "node_modules", "__pycache__", "tests"
 )
+SYSTEMCTL = """\
+#!/bin/sh -eu
+# In place of systemd: starts nginx, and the unit's command by its user with its credential.
+unit=/etc/systemd/system/persona-profile.service
+case "$*" in
+daemon-reload) ;;
+"restart nginx") nginx ;;
+"enable --now persona-profile")
+    install -d -m 0700 -o persona-profile /var/lib/persona-profile /run/credential
+    install -m 0400 -o persona-profile "$(sed -n 's/^LoadCredential=backend.url://p' $unit)" \
+        /run/credential/backend.url
+    cd /var/lib/persona-profile
+    export PERSONA_BACKEND_URL_FILE=/run/credential/backend.url
+    export PERSONA_BROWSERID_PINNED_ISSUERS=/etc/persona-profile/issuers.json
+    setsid setpriv --reuid persona-profile --regid persona-profile --clear-groups --no-new-privs \
+        --inh-caps=-all --bounding-set=-all $(sed -n 's/^ExecStart=//p' $unit) \
+        >/var/log/persona-profile.log 2>&1 &
+    until curl --silent --fail --output /dev/null http://127.0.0.1:6543/__heartbeat__; do
+        kill -0 $!
+        sleep 0.2
+    done
+    ;;
+*) exit 1 ;;
+esac
+"""
+CERTBOT = """\
+#!/bin/sh -eu
+# In place of an authority: fetches a challenge from the folder by the name.
+[ "$1 $2 $3 $5" = "certonly --webroot -w -d" ]
+umask 022
+mkdir -p "$4/.well-known/acme-challenge"
+echo challenge > "$4/.well-known/acme-challenge/x"
+url="http://$6/.well-known/acme-challenge/x"
+[ "$(curl --silent --fail --resolve "$6:80:127.0.0.1" "$url")" = challenge ]
+"""
 
 
-def commands(kind: str) -> list[str]:
-    """Return the code blocks of a kind."""
-    return re.findall(rf"^```{kind}\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+def commands(*kinds: str) -> list[str]:
+    """Return the code blocks of some kinds, in their order."""
+    return [text for kind, text in BLOCKS if kind in kinds]
 
 
-class Machine:
-    """A fresh folder in place of a machine."""
-
-    def __init__(self, folder: Path) -> None:
-        self.clone = folder / "clone"
-        shutil.copytree(ROOT, self.clone, ignore=UNCLONED)
-        self.mariadb = MariaDB(folder / "database")
-        (folder / "database").mkdir()
-        self.port = free_port()
-        self.nginx = Nginx(folder / "front", self.port, domain=DOMAIN)
-        self.config, self.prefix = folder / "etc", folder / "opt"
-        self.variables = {
-            "DOMAIN": DOMAIN,
-            "DIALOG": "https://dialog.example.net",
-            "PREFIX": str(self.prefix),
-            "CONFIG": str(self.config),
-            "NGINX": str(folder / "nginx"),
-            "TLS": str(folder / "tls"),
-            "MARIADB": f"mariadb --no-defaults --user=root --socket={folder}/database/s",
-            "DATABASE": f"127.0.0.1:{self.mariadb.port}",
-            "PORT": str(self.nginx.port),
-            # The tests' environment sets it; few of the installed modules are imported here.
-            "PIP_NO_COMPILE": "0",
-        }
-        self.processes: list[subprocess.Popen[bytes]] = []
-
-    def paste(self, blocks: list[str], **more: str) -> str:
-        """Paste blocks into a shell; return the output."""
-        done = subprocess.run(
-            ["bash", "-euo", "pipefail"],
-            input="\n".join(blocks),
-            cwd=self.clone,
-            env=os.environ | self.variables | more,
-            capture_output=True,
-            text=True,
-            timeout=200,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr[-3000:]
-        return done.stdout
-
-    def start(self) -> None:
-        """Start what systemd would start: nginx, and the unit's command with its credential."""
-        ports = {
-            "127.0.0.1:6543": f"127.0.0.1:{self.port}",
-            "127.0.0.1:9464": f"127.0.0.1:{free_port()}",
-        }
-        ini = self.config / "production.ini"
-        for old, new in ports.items():
-            assert old in ini.read_text()
-            ini.write_text(ini.read_text().replace(old, new))
-        unit = (self.clone / "deploy" / "persona-profile.service").read_text()
-        command = re.findall("^ExecStart=(.*)$", unit, re.MULTILINE)[0]
-        command = command.replace("/opt/persona-profile", str(self.prefix))
-        command = command.replace("/etc/persona-profile", str(self.config))
-        issuers = self.config / "issuers.json"
-        issuers.write_text(json.dumps({"example.com": support_document(rsa_key("issuer"))}))
-        environment = {
-            "PERSONA_BACKEND_URL_FILE": str(self.config / "backend.url"),
-            "PERSONA_BROWSERID_PINNED_ISSUERS": str(issuers),
-        }
-        with (self.config / "log").open("wb") as log:
-            self.processes.append(
-                subprocess.Popen(
-                    shlex.split(command), env=os.environ | environment, stdout=log, stderr=log
-                )
-            )
-        self.nginx.start()
-
-    def close(self) -> None:
-        """Stop all processes."""
-        self.nginx.close()
-        for each in self.processes:
-            each.terminate()
-            each.wait(60)
-        self.mariadb.stop()
-
-
-@pytest.fixture
-def machine(tmp_path: Path) -> Iterator[Machine]:
-    """A machine with a database server."""
-    made = Machine(tmp_path)
+@pytest.fixture(scope="module")
+def machine(base_engine: Engine) -> Iterator[Debian]:
+    """A Debian with a clone, a database server, and the replaced programs."""
+    made = base_engine.debian("installed")
     try:
-        made.mariadb.install()
-        made.mariadb.start()
+        shutil.copytree(ROOT, made.root / "root/clone", ignore=UNCLONED)
         yield made
     finally:
         made.close()
 
 
-@pytest.mark.timeout(300)
+def replace(machine: Debian) -> None:
+    """Write the replaced programs, and the trust in the tests' issuer."""
+    for name, text in {"systemctl": SYSTEMCTL, "certbot": CERTBOT}.items():
+        path = machine.root / "usr/local/bin" / name
+        path.write_text(text)
+        path.chmod(0o755)
+    config = machine.root / "etc/persona-profile"
+    config.mkdir()
+    issuers = {"example.com": support_document(rsa_key("issuer"))}
+    (config / "issuers.json").write_text(json.dumps(issuers))
+
+
+def ask(machine: Debian, method: str, path: str, body: str = "", token: str = "") -> tuple[int, Any]:
+    """Send JSON to nginx; return status and JSON."""
+    words = ["curl", "--silent", "--insecure", "--resolve", f"{DOMAIN}:443:127.0.0.1"]
+    words += ["--request", method, "--header", "Content-Type: application/json", "--data", body]
+    words += ["--header", f"Authorization: Bearer {token}"] if token else []
+    words += ["--write-out", "\\n%{http_code}", f"https://{DOMAIN}{path}"]
+    document, _, status = machine.run(shlex.join(words)).rpartition("\n")
+    return int(status), json.loads(document)
+
+
 def test_install_page(machine):
     """The pasted commands install a service with TLS and a database, and people sign in to it."""
-    blocks = commands("sh")
-    machine.paste(blocks)
-    machine.nginx.use(Path(machine.variables["NGINX"]) / "nginx.conf", Path(machine.variables["TLS"]))
+    variables, system, program, *others = commands("", "system")
+    preamble = VARIABLES + variables
+    machine.install(preamble + system + program)
+    replace(machine)
     machine.start()
-    wait_for(lambda: machine.nginx.ask("GET", "/v1/")[0] == 200)
-    output = machine.paste([blocks[0], *commands("sh check")])
+    if kept := recorder():
+        kept.log(machine.root / "var/log/persona-profile.log")
+    machine.run("service mariadb start")
+    machine.run(preamble + "".join(others))
+    output = machine.run(preamble + "".join(commands("check")))
     assert '"Persona Profile Server"' in output
     assert "No findings." in output
     assert re.search(r"^\d+ ok, 1 warnings, 0 failed\.$", output, re.MULTILINE), output
     proof = bundle("alice@example.com", f"https://{DOMAIN}")
-    body = json.dumps({"proofs": [{"assertion": proof}]}).encode()
-    status, answer = machine.nginx.ask("POST", "/v1/sessions", body)
+    body = json.dumps({"proofs": [{"assertion": proof}]})
+    status, answer = ask(machine, "POST", "/v1/sessions", body)
     assert (status, [each["email"] for each in answer["profiles"]]) == (201, ["alice@example.com"])
     path, token = "/v1/profiles/alice@example.com", answer["token"]
-    assert machine.nginx.ask("PATCH", path, b'{"name": "Alice"}', token)[0] == 200
-    assert machine.paste([blocks[0], *commands("sh people")]).endswith("Erased.\n")
-    with zipfile.ZipFile(machine.clone / "alice.zip") as files:
+    assert ask(machine, "PATCH", path, '{"name": "Alice"}', token)[0] == 200
+    assert machine.run(preamble + "".join(commands("people"))).endswith("Erased.\n")
+    with zipfile.ZipFile(machine.root / "root/clone/alice.zip") as files:
         assert json.loads(files.read("profile.json"))["name"] == "Alice"
-    assert machine.nginx.ask("GET", path, token=token)[1]["name"] is None
-
-
-def test_commands_for_root():
-    """The commands for root are valid shell and name existing files."""
-    blocks = commands("sh system")
-    assert len(blocks) == 2
-    for block in blocks:
-        subprocess.run(["bash", "-n"], input=block, text=True, check=True)
-        for name in re.findall(r"(?<![/\w])deploy/\S+", block):
-            assert (ROOT / name).is_file()
+    assert ask(machine, "GET", path, token=token)[1]["name"] is None

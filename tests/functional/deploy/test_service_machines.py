@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from support.clients.commands import WRITE_SECONDS
 from support.servers.applications import wait_for
 from support.servers.galera import Galera
 from support.servers.redis import RedisServer
@@ -308,8 +309,9 @@ class Living:
             self.wrong.append((found, expected))
 
 
-def test_keyring_walks_over_machines(machines):
+def test_keyring_walks_over_machines(machines, monkeypatch):
     """A key is added, promoted and destroyed machine by machine without a failing request."""
+    monkeypatch.setenv(WRITE_SECONDS, "0")
     people = [Living(machines, number) for number in range(3)]
 
     def walk() -> None:

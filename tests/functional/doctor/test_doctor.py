@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 from collections.abc import Callable, Iterator, Mapping
@@ -21,6 +22,9 @@ from support.servers.openid import providers, public, rsa
 from support.servers.redis import RedisServer
 from support.servers.services import Service, free_port
 from support.servers.tls import authority
+
+from persona_profile.keys.keyring import Keyring
+from persona_profile.keys.keyring_file import KeyringFile
 
 SECRET = "hunter2"
 ISSUER = "localhost"
@@ -130,7 +134,8 @@ def test_right_installation(installation):
     *lines, summary = done.stdout.splitlines()
     assert {line.split()[0] for line in lines} == {"ok"}, done.stdout
     assert summary == f"{len(lines)} ok, 0 warnings, 0 failed."
-    for part in ("settings:", "keyring:", "storage:", "rate limits:", "issuer ", "service ", "front "):
+    parts = ("settings:", "keyring:", "storage:", "ledger:", "rate limits:", "issuer ", "service ")
+    for part in (*parts, "front "):
         assert any(line[8:].startswith(part) for line in lines), part
     for word in ("clock", "rights", "isolation", "binary log", "packets", "TLS", "headers", "sizes"):
         assert f": {word}: " in done.stdout, word
@@ -234,6 +239,16 @@ def open_keyring(installation: Installation) -> Iterator[None]:
         installation.service.keyring.chmod(0o600)
 
 
+def another_keyring(installation: Installation) -> Path:
+    """Return a new keyring; the ledger stays the one of the installation."""
+    folder = installation.folder / "another"
+    folder.mkdir()
+    KeyringFile(folder / "keyring.json").create(Keyring.generate())
+    for each in installation.service.keyring.parent.glob("ledger.sqlite*"):
+        shutil.copy(each, folder)
+    return folder / "keyring.json"
+
+
 def issuers(**changes: object) -> Callable[[Installation], contextlib.AbstractContextManager[None]]:
     """Return a fault: members of the provider's entry."""
 
@@ -317,6 +332,19 @@ BROKEN = (
     Broken("keyring-mode", "others can read it", breaking=open_keyring),
     Broken("issuers-file", "issuers.json: ", breaking=issuers(domains=[])),
     Broken("issuer-keys", "it publishes none for Ed25519", breaking=issuers(algorithms=["EdDSA"])),
+    Broken(
+        "no-ledger",
+        "ledger: schema: there is no database file",
+        lambda installation: {
+            "PERSONA_LEDGER_BACKEND": "sqlite",
+            "PERSONA_LEDGER_URL": f"sqlite:///{installation.folder}/none.sqlite",
+        },
+    ),
+    Broken(
+        "ledger-of-another-keyring",
+        "ledger: key: the ledger's key is under index keys that the keyring lacks",
+        lambda installation: {"PERSONA_KEYRING_PATH": str(another_keyring(installation))},
+    ),
     Broken(
         "issuer-down",
         "keys: discovery document: ",
@@ -440,10 +468,12 @@ def test_dns(installation):
 
 
 def test_wrong_settings(installation):
-    """Wrong settings are reported as by `serve`, with status 2."""
-    done = installation.doctor(PERSONA_PICTURES_MAX_BYTES="many")
+    """Wrong settings and the files that they name are reported as by `serve`, with status 2."""
+    absent = str(installation.folder / "absent.json")
+    done = installation.doctor(PERSONA_PICTURES_MAX_BYTES="many", PERSONA_OPENID_ISSUERS=absent)
     assert (done.returncode, done.stdout) == (2, "")
     assert "pictures.max_bytes: must be a whole number" in done.stderr
+    assert f"openid.issuers: {absent}: No such file" in done.stderr
 
 
 def test_absent_sqlite_file(installation, tmp_path):

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from support.clients.commands import WRITE_SECONDS
 from support.servers.services import Client, Service
 from support.servers.transit import KEY, TOKEN, FakeTransit, fake_transit, freezes, rejects, write_token
 
@@ -160,8 +161,9 @@ def test_there_and_back(service, use_transit, fake):
     assert client.call("GET", client.profile).json["name"] == "Alice"
 
 
-def test_moves_to_another_index_key(service, client):
+def test_moves_to_another_index_key(service, client, monkeypatch):
     """With another index key the engine wraps for the new partition."""
+    monkeypatch.setenv(WRITE_SECONDS, "0")
     for step in (["rotate"], ["rotate", "--promote"], ["rewrap"], ["destroy", "1", "--yes"]):
         result = service.run("keys", step[0], "--index", *step[1:])
         assert result.returncode == 0, result

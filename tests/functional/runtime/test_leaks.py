@@ -63,6 +63,8 @@ def test_what_services_say_is_no_leak():
         + "0a" * 16,
         "2026/11/24 20:54:08 [notice] 30632#30632: nginx/1.22.1",
         "Persona Profile Server, for development (throw-away keys), listens on http://127.0.0.1:6543/",
+        "warning front http://127.0.0.1:40441: paths: /__heartbeat__ can be read -> forward /v1/ alone",
+        "ok      service 127.0.0.1:40441: health: it can do its work",
         "ERROR app: mistake (KeyError at /tmp/test_rotation_under_load_mysql_encryption1/errors.py:17)",
         (
             'persona_http_request_duration_seconds_bucket{le="0.005",method="GET",'

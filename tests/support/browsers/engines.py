@@ -110,6 +110,11 @@ class Engine(ABC):
     def prefer(self, features: dict[str, str]) -> None:
         """Emulate preferences such as `prefers-color-scheme`."""
 
+    def leave(self) -> None:
+        """Leave the page, whose modules could ask a server that has ended; forget its complaints."""
+        self.driver.get("about:blank")
+        self.complaints()
+
     @abstractmethod
     def reset(self) -> None:
         """Return to the usual size and preferences."""

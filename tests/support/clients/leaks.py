@@ -34,11 +34,12 @@ _VARYING = re.compile(
 _LISTENS = re.compile(
     r"listens on http://\S+(?: and http://\S+)*|^Try first: .*$|OpenID provider.* for development.*$"
     r"|provider for development.*$"
+    r"|^(?:ok|warning|failed) +(?:service|front) \S+:(?= )"
     r"|\bIP: '[0-9.:]+'|\bhost: '127\.0\.0\.1'|'?\w+'?@'?127\.0\.0\.1'?(?::\d+)?"
     r"|\bmaster(?:_host=|:)? ?'?127\.0\.0\.1'?(?::\d+)?",
     re.MULTILINE,
 )
-"""Lines about a server's own addresses, and MariaDB's lines about its clients and replicas."""
+"""Text about a server's own addresses, also of `doctor`; MariaDB's about its clients and replicas."""
 
 _SOURCES = "\n".join(
     path.read_text()

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from Crypto.Cipher import AES
 
-DATA_KEY, CONTENT_KEY, PICTURE_KEY = 1, 2, 3  # the roles of a record's key
+DATA_KEY, CONTENT_KEY, PICTURE_KEY, REMOVAL_KEY = 1, 2, 3, 4  # the roles of a record's key
 
 _WRAPPED_SIZE = 48
 _RECORD_OVERHEAD = 84
@@ -50,6 +50,16 @@ class Owner(NamedTuple):
 
     email: str
     wraps: tuple[ContentKeyWrap, ...] = ()
+
+
+class Removal(NamedTuple):
+    """The content of a `picture_removal` item."""
+
+    email: str
+    removed_at: int
+    expires_at: int
+    is_locked: bool
+    reason: str
 
 
 class Moving(NamedTuple):
@@ -250,6 +260,43 @@ def split_key_item(item: bytes) -> KeyItem:
     sizes = (_RECORD_OVERHEAD + _OWNER_SIZE, _RECORD_OVERHEAD + _FIRST_OWNER_SIZE)
     _require(len(rest) in sizes and rest.startswith(b"PPR\x02"), "a key item without an owner")
     return KeyItem(wrapped, rest)
+
+
+def split_removed(item: bytes) -> tuple[bytes, list[bytes]]:
+    """Split a `key` item of the present format from the ids of removed pictures behind it."""
+    size = _WRAPPED_SIZE + _RECORD_OVERHEAD + _OWNER_SIZE
+    _require(len(item) >= size and (len(item) - size) % _ID_SIZE == 0, "other bytes behind a key item")
+    return item[:size], [item[at : at + _ID_SIZE] for at in range(size, len(item), _ID_SIZE)]
+
+
+def pack_removal(
+    version: int, encryption_key: bytes, partition: bytes, key: bytes, removal: Removal, salt: bytes
+) -> bytes:
+    """Write a `picture_removal` item."""
+    email, reason = removal.email.encode(), removal.reason.encode()
+    times = removal.removed_at.to_bytes(8) + removal.expires_at.to_bytes(8)
+    plaintext = b"\x01" + bytes([removal.is_locked]) + times
+    plaintext += bytes([len(email)]) + email.ljust(254, b"\0")
+    plaintext += len(reason).to_bytes(2) + reason.ljust(800, b"\0")
+    record = seal_record(REMOVAL_KEY, key, "picture_removal", plaintext, salt)
+    return wrap_data_key(version, encryption_key, partition, key) + record
+
+
+def open_removal(encryption_keys: Mapping[int, bytes], partition: bytes, item: bytes) -> Removal:
+    """Open a `picture_removal` item."""
+    key = unwrap_data_key(encryption_keys, partition, item[:_WRAPPED_SIZE])
+    plaintext = open_record(REMOVAL_KEY, key, "picture_removal", item[_WRAPPED_SIZE:])
+    head, locked, removed, expires, length, email, reason_length, reason = _cut(
+        plaintext, 1, 1, 8, 8, 1, 254, 2, 800
+    )
+    _require(head == b"\x01", "an unknown version of a removal")
+    return Removal(
+        email[: length[0]].decode(),
+        int.from_bytes(removed),
+        int.from_bytes(expires),
+        bool(locked[0]),
+        reason[: int.from_bytes(reason_length)].decode(),
+    )
 
 
 def seal_owner(data_key: bytes, owner: Owner, salt: bytes) -> bytes:

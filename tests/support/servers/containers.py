@@ -41,6 +41,10 @@ class Engine:
         """Run a command of podman; return its output."""
         return _run(self.podman(*arguments))
 
+    def buildah(self, *arguments: str | Path) -> str:
+        """Run a command of buildah; return its output."""
+        return _run(["buildah", *self._places, *arguments])
+
     def make_base(self) -> None:
         """Make the base image from Debian's packages, in memory, as `dpkg` syncs each file to disk."""
         base = Path("/dev/shm", f"persona-profile-base-{os.getpid()}")
@@ -61,11 +65,21 @@ class Engine:
         """Build the image by the shipped Containerfile."""
         options = ["--isolation", "chroot", "--format", "docker", "--layers=false", "--tag", IMAGE]
         arguments = ["--build-arg", f"BASE={BASE}", "--build-arg", f"COMMIT={commit}"]
-        _run(["buildah", *self._places, "bud", *options, *arguments, *self._packages(), ROOT])
+        self.buildah("bud", *options, *arguments, *self._packages(), ROOT)
+
+    def debian(self, name: str) -> Debian:
+        """Return a machine of the base."""
+        container = self.buildah("from", "--pull-never", "--name", name, BASE).strip()
+        return Debian(self, container, Path(self.buildah("mount", container).strip()))
+
+    def run_with_network(self, container: str, script: str) -> None:
+        """Run a script in a container of buildah, with this machine's network and packages of pip."""
+        options = ["--isolation", "chroot", *self._packages()]
+        self.buildah("run", *options, container, "--", "bash", "-euc", script)
 
     def close(self) -> None:
         """Remove all that is stored."""
-        _run(["buildah", *self._places, "rmi", "--all", "--force"])
+        self.buildah("rmi", "--all", "--force")
 
     def _packages(self) -> list[str]:
         """Return the mounts by which pip finds in the build what it finds on this machine."""
@@ -91,6 +105,41 @@ class Engine:
         return [
             each for volume in [*volumes, f"{ini}:/etc/pip.conf:ro"] for each in ("--volume", volume)
         ]
+
+
+class Debian:
+    """A machine of the base in a container, without systemd.
+
+    Attributes:
+        root: its file system.
+    """
+
+    def __init__(self, engine: Engine, name: str, root: Path) -> None:
+        self._engine, self._name, self.root = engine, name, root
+        self._running = f"{name}-running"
+
+    def install(self, script: str) -> None:
+        """Run a script with this machine's network; packages start no daemon meanwhile."""
+        policy = self.root / "usr/sbin/policy-rc.d"
+        policy.write_text("#!/bin/sh\nexit 101\n")
+        policy.chmod(0o755)
+        self._engine.run_with_network(self._name, script)
+        policy.unlink()
+
+    def start(self) -> None:
+        """Start the machine, with a loopback of its own and no other network."""
+        options = ["--detach", "--network", "none", "--name", self._running, "--rootfs"]
+        self._engine.output("run", *options, self.root, "sleep", "infinity")
+
+    def run(self, script: str) -> str:
+        """Run a script as root; return its output."""
+        shell = ["bash", "-euo", "pipefail", "-c", script]
+        return self._engine.output("exec", self._running, *shell)
+
+    def close(self) -> None:
+        """Stop all processes, and remove the machine."""
+        self._engine.output("rm", "--force", "--time", "0", "--ignore", self._running)
+        self._engine.buildah("rm", self._name)
 
 
 class Container:

