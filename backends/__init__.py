@@ -11,8 +11,8 @@ Guarantees of every backend, tested by `backends.testing.conformance`:
 - **Versions are never used twice.** Each write gives its item a new random version. An item that was
   deleted and created again never meets an old expectation. A writer that lost its connection reads
   the versions to find out whether its own write arrived.
-- **Read your writes.** Every later read from this backend sees an acknowledged write. `get_many` and
-  `list` see each partition whole: never half of a batch.
+- **Read your writes.** Every later read from this backend sees an acknowledged write. Reads and
+  listings see each partition whole: never half of a batch.
 - **Durability.** Except in `memory`, an acknowledged write outlives the process and the machine.
 - **Expiry.** From its `expires_at` on, an item is as if it did not exist, for reads and
   expectations alike. Its bytes are removed some time later.
@@ -22,8 +22,10 @@ Guarantees of every backend, tested by `backends.testing.conformance`:
 from __future__ import annotations
 
 import enum
+import random
 import secrets
 import sys
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -37,6 +39,9 @@ MAX_VALUE_BYTES: Final = 4 * 1024 * 1024
 MAX_OPERATIONS: Final = 100
 MAX_BATCH_BYTES: Final = 32 * 1024 * 1024
 """Bytes of the values of one batch: clusters replicate a transaction as a whole, and limit its size."""
+
+PATIENCE_SECONDS: Final = 10.0
+"""How long a partition is read or written again while others keep writing to it."""
 
 _T = TypeVar("_T")
 
@@ -58,6 +63,10 @@ class Unavailable(BackendError):
     def __init__(self, message: str = "storage is unavailable", retry_after: int = 5) -> None:
         super().__init__(message)
         self.retry_after = retry_after
+
+
+class Busy(Unavailable):
+    """Others write to a partition faster than it can be read or written."""
 
 
 class WrongSchema(BackendError):
@@ -126,6 +135,10 @@ class Delete:
 Operation = Put | Delete
 
 
+BatchOutcome = Mapping[str, int] | Conflict
+"""What became of one of several batches: the versions of its puts, or the conflict."""
+
+
 @dataclass(frozen=True, slots=True)
 class BackendStats:
     """Measurements of one instance since it was opened.
@@ -179,6 +192,38 @@ class Backend(ABC):
     def scan(self, after: bytes | None, limit: int) -> Sequence[bytes]:
         """Return up to `limit` partitions that follow `after`, in ascending order of their bytes."""
 
+    def list_many(self, partitions: Iterable[bytes]) -> Mapping[bytes, Sequence[ItemInfo]]:
+        """Return the listing of each partition, in the given order; empty for an absent one.
+
+        Engines override it by one round trip; the caller limits the number of partitions.
+        """
+        return {partition: self.list(partition) for partition in partitions}
+
+    def read_many(
+        self, partitions: Sequence[bytes], max_bytes: int
+    ) -> Mapping[bytes, Mapping[str, Item]]:
+        """Return all items of the first of some partitions, each partition as it was at one instant.
+
+        These are as many partitions, in the given order, as have `max_bytes` of values together, and
+        at least one. The sizes are those of a moment before the read. An absent partition has no
+        items. Engines override it by one round trip for the sizes, and one for the values.
+        """
+        sizes = ((each, sum(info.size for info in self.list(each))) for each in partitions)
+        portion = next(chunks(sizes, lambda each: each[1], max_bytes), [])
+        return {partition: _read_whole(self, partition) for partition, _ in portion}
+
+    def apply_many(self, batches: Mapping[bytes, Sequence[Operation]]) -> Mapping[bytes, BatchOutcome]:
+        """Apply a batch to each of some partitions; return what became of each.
+
+        Each batch is atomic, the whole is not. After a conflict the other batches go on. The caller
+        limits the bytes of the values.
+
+        Raises:
+            Unavailable: see `Unavailable`; any of the batches may have taken effect.
+            ValueError: see `apply`; earlier batches may have taken effect.
+        """
+        return {partition: outcome_of(self, partition, batch) for partition, batch in batches.items()}
+
     @abstractmethod
     def purge_expired(self, limit: int) -> int:
         """Delete up to `limit` expired items; return the number of deleted items."""
@@ -225,6 +270,33 @@ def of_schema(check: Callable[[], None]) -> Finding:
     return ok("schema", "it is this version's")
 
 
+def outcome_of(backend: Backend, partition: bytes, operations: Sequence[Operation]) -> BatchOutcome:
+    """Apply one batch; return its outcome."""
+    try:
+        return backend.apply(partition, operations)
+    except Conflict as conflict:
+        return conflict
+
+
+def _read_whole(backend: Backend, partition: bytes) -> dict[str, Item]:
+    """Return all items of a partition as they were at one instant, in order of their names.
+
+    A listing sees the partition whole, and no version is used twice: values that are read after the
+    listing, with its versions, are the values at the time of the listing.
+    """
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    pause = 0.001
+    while True:
+        versions = {Address(partition, each.name): each.version for each in backend.list(partition)}
+        found = backend.get_many(versions)
+        if {address: item.version for address, item in found.items()} == versions:
+            return {address.name: found[address] for address in versions}
+        if time.monotonic() > deadline:
+            raise Busy("others keep writing to a partition; try again when less is written")
+        time.sleep(random.uniform(0, pause))  # noqa: S311 - no secret
+        pause = min(2 * pause, 0.1)
+
+
 def new_version() -> int:
     """Return a random version from 1 to 2**63 - 1: two are practically never equal."""
     return secrets.randbits(63) | 1
@@ -247,6 +319,16 @@ def check_batch(partition: bytes, operations: Sequence[Operation]) -> None:
             raise ValueError(f"a name has 1 to {MAX_NAME_BYTES} printable ASCII characters")
     if any(size > MAX_VALUE_BYTES for size in values):
         raise ValueError(f"a value has at most {MAX_VALUE_BYTES} bytes")
+
+
+def value_bytes(operations: Iterable[Operation]) -> int:
+    """Return the bytes of the values of some operations."""
+    return sum(len(each.value) for each in operations if isinstance(each, Put))
+
+
+def size_of(items: Mapping[str, Item]) -> int:
+    """Return the bytes of the values of some items."""
+    return sum(len(item.value) for item in items.values())
 
 
 def is_live(item: Item | ItemInfo, now: float) -> bool:

@@ -36,6 +36,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     """Add options that let some tests run longer than usual."""
     crashes = "crashes in each test of crashes; tests of keys under load share the number"
     parser.addoption("--crashes", type=int, default=8, help=crashes)
+    kills = "kills of each storage job, and of the database under it"
+    parser.addoption("--job-kills", type=int, default=1, help=kills)
     parser.addoption("--node-losses", type=int, default=1, help="losses of a node of each kind")
     parser.addoption("--examples", type=int, default=3_000, help="generated API calls")
     parser.addoption(

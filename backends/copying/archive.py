@@ -1,8 +1,8 @@
 """Backup of a store into an archive, one portable file, and restore from it.
 
-Values stay as they are stored. A restore has one partition in memory, a backup one group of related
-partitions (`groups`). Archives are checked to the last bit; `docs/reference/archive.md` describes their
-bytes.
+Values stay as they are stored. In memory are a few portions of partitions, and in a backup one group of
+related partitions (`groups`). Archives are checked to the last bit; `docs/reference/archive.md`
+describes their bytes.
 """
 
 from __future__ import annotations
@@ -16,10 +16,20 @@ from contextlib import nullcontext
 from datetime import UTC, datetime
 from typing import BinaryIO, NamedTuple
 
-from backends import Backend, is_live
+from backends import Backend, chunks, is_live, size_of
 from backends.copying.archive_format import ArchiveReader, ArchiveWriter, Contents, Keys
-from backends.copying.groups import Items, Related, read_all
-from backends.copying.transfer import Clock, NotEmpty, Report, write_partition
+from backends.copying.groups import Related, read_all
+from backends.copying.pace import UNLIMITED, Pace
+from backends.copying.transfer import (
+    PORTION_PARTITIONS,
+    READ_BYTES,
+    Clock,
+    Items,
+    NotEmpty,
+    Report,
+    ahead,
+    write_partitions,
+)
 
 Visit = Callable[[bytes, Items], None]
 """Is called with a partition and its items, without versions."""
@@ -32,7 +42,7 @@ class Restored(NamedTuple):
     written: int
 
 
-def backup(
+def backup(  # noqa: PLR0913 - all but two are options
     source: Backend,
     file: BinaryIO,
     *,
@@ -41,6 +51,7 @@ def backup(
     inspect: Visit = lambda *_: None,
     keys: Callable[[], Keys] = dict,
     report: Report = lambda *_: None,
+    pace: Pace = UNLIMITED,
     clock: Clock = time.time,
 ) -> Contents:
     """Write all live items of a store, which may be in use, into an archive.
@@ -51,12 +62,12 @@ def backup(
     """
     created_at = datetime.fromtimestamp(clock(), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     writer = ArchiveWriter(file, created_at, software)
-    for partition, found in read_all(source, related):
+    for partition, found in read_all(source, related, pace=pace):
         items = {name: item for name, item in found.items() if is_live(item, clock())}
         if items:
             inspect(partition, items)
             writer.add(partition, items)
-        report("writing", writer.contents.partitions, writer.contents.bytes)
+        report("writing", writer.contents.partitions, writer.contents.bytes, partition)
     writer.end(keys())
     return writer.contents
 
@@ -86,7 +97,7 @@ def read_keys(file: BinaryIO) -> Keys | None:
     return None if reader.format == 1 else reader.seek_keys(file)
 
 
-def restore(
+def restore(  # noqa: PLR0913 - all but two are options
     file: BinaryIO,
     destination: Backend,
     *,
@@ -95,6 +106,7 @@ def restore(
     accept: Callable[[Contents], None] = lambda _: None,
     prepare: Visit = lambda *_: None,
     report: Report = lambda *_: None,
+    pace: Pace = UNLIMITED,
     clock: Clock = time.time,
 ) -> Restored:
     """Write the live items of an archive into a store, and read them back.
@@ -124,16 +136,26 @@ def restore(
         second.seek(start)
         reader = ArchiveReader(second)
         written = 0
-        for partition, items in _reported(reader, "writing", report):
-            prepare(partition, items)
-            written += write_partition(destination, partition, items, clock=clock).differed
+        for portion in ahead(
+            chunks(
+                _reported(reader, "writing", report),
+                lambda each: size_of(each[1]),
+                pace.portion(READ_BYTES),
+                PORTION_PARTITIONS,
+            )
+        ):
+            for partition, items in portion:
+                prepare(partition, items)
+            results = write_partitions(destination, dict(portion), clock=clock)
+            written += sum(each.differed for each in results.values())
+            pace(sum(size_of(items) for _, items in portion))
         return Restored(reader.contents, written)
 
 
 def _reported(reader: ArchiveReader, stage: str, report: Report) -> Iterator[tuple[bytes, Items]]:
     for partition, items in reader.partitions():
         yield partition, items
-        report(stage, reader.contents.partitions, reader.contents.bytes)
+        report(stage, reader.contents.partitions, reader.contents.bytes, partition)
 
 
 class _Kept:

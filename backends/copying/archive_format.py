@@ -15,9 +15,8 @@ from hashlib import sha256
 from typing import Any, BinaryIO, Final, Protocol
 from zlib import crc32
 
-from backends import BackendError, Item, Put, check_batch
-from backends.copying.groups import Items
-from backends.copying.transfer import batches
+from backends import BackendError, Item, Put, check_batch, size_of
+from backends.copying.transfer import Items, batches
 
 MAGIC: Final = b"\x89PPS\r\n\x1a\n"
 FORMAT: Final = 2
@@ -75,7 +74,7 @@ class Contents:
         """Count a partition."""
         self.partitions += 1
         self.items += len(items)
-        self.bytes += sum(len(item.value) for item in items.values())
+        self.bytes += size_of(items)
 
 
 class ArchiveWriter:

@@ -13,59 +13,69 @@ import pickle
 import random
 import sqlite3
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 
-from backends import Backend, Item
-from backends.copying.transfer import PATIENCE_SECONDS, Busy, read_partition, walk
-
-Items = Mapping[str, Item]
+from backends import PATIENCE_SECONDS, Backend, Busy
+from backends.copying.pace import UNLIMITED, Pace
+from backends.copying.transfer import Items, read_partition, walk_items
 
 Related = Callable[[bytes, Items], Sequence[bytes]]
 """Returns the other partitions in the group of a partition with these items."""
 
 
 def read_all(
-    source: Backend, related: Related = lambda *_: (), *, patience: float = PATIENCE_SECONDS
+    source: Backend,
+    related: Related = lambda *_: (),
+    *,
+    pace: Pace = UNLIMITED,
+    patience: float = PATIENCE_SECONDS,
 ) -> Iterator[tuple[bytes, Items]]:
     """Yield all partitions in order with their items, each group as it was at one instant.
 
-    In memory are the items of one group at most. A partition may come without items.
-    Raises `Busy` if others keep writing for `patience` seconds.
+    In memory are the items of one group and of two reads at most. Raises `Busy` if others keep writing
+    for `patience` seconds.
     """
-    walked = walk(source)
-    upcoming = next(walked, None)
-    with closing(sqlite3.connect("")) as waiting:
+    with closing(walk_items(source, pace=pace)) as walked, closing(sqlite3.connect("")) as waiting:
         waiting.execute("CREATE TABLE waiting (partition BLOB PRIMARY KEY, items BLOB)")
-        last = b""
+        upcoming, last = next(walked, None), b""
         while True:
             first = "SELECT min(partition) FROM waiting WHERE partition > ?"
             [waits] = waiting.execute(first, (last,)).fetchone()
-            if upcoming is None and waits is None:
-                return
-            last = min(each for each in (upcoming, waits) if each is not None)
-            if last == upcoming:
-                upcoming = next(walked, None)
-            if last == waits:
+            if waits is not None and (upcoming is None or waits <= upcoming[0]):
+                if upcoming is not None and waits == upcoming[0]:
+                    upcoming = next(walked, None)
                 found = "SELECT items FROM waiting WHERE partition = ?"
-                [items] = waiting.execute(found, (last,)).fetchone()
+                [items] = waiting.execute(found, (waits,)).fetchone()
+                last = waits
                 yield last, pickle.loads(items)  # noqa: S301 - of this process
+            elif upcoming is not None:
+                last, items = upcoming
+                upcoming = next(walked, None)
+                yield last, _read_group(source, last, items, related, waiting, patience)
             else:
-                yield last, _read_group(source, last, related, waiting, patience)
+                return
 
 
 def _read_group(
-    source: Backend, partition: bytes, related: Related, waiting: sqlite3.Connection, patience: float
+    source: Backend,
+    partition: bytes,
+    items: Items,
+    related: Related,
+    waiting: sqlite3.Connection,
+    patience: float,
 ) -> Items:
-    """Return the items of a partition; put later partitions of its group into `waiting`."""
+    """Return the items of a partition; put later partitions of its group into `waiting`.
+
+    `items` are those of an earlier read, and the result for a partition without such a group.
+    """
     deadline = time.monotonic() + patience
     while True:
-        items = read_partition(source, partition, patience=patience)
         # Earlier partitions are in the backup already.
         others = [each for each in related(partition, items) if each > partition]
         if not others:
             return items
-        group = {each: read_partition(source, each, patience=patience) for each in others}
+        group = {each: read_partition(source, each) for each in others}
         # Each partition is unchanged since its read: all had these items at the last read.
         if all(_is_unchanged(source, *each) for each in ((partition, items), *group.items())):
             rows = [(other, pickle.dumps(found)) for other, found in group.items()]
@@ -74,6 +84,7 @@ def _read_group(
         if time.monotonic() > deadline:
             raise Busy("others keep writing to a partition; try again when less is written")
         time.sleep(random.uniform(0, 0.01))  # noqa: S311 - no secret
+        items = read_partition(source, partition)
 
 
 def _is_unchanged(source: Backend, partition: bytes, items: Items) -> bool:

@@ -23,15 +23,15 @@ uses the destination already, or that source and destination were swapped.
 
 from __future__ import annotations
 
+import enum
 import heapq
 import itertools
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Final, NamedTuple
+from typing import Final
 
-from backends import MAX_BATCH_BYTES, Address, Backend, Item, ItemInfo, chunks, is_live
+from backends import Address, Backend, Busy, ItemInfo, chunks, is_live
 from backends.copying.copy_state import (
     Copied,
     CopyState,
@@ -41,25 +41,26 @@ from backends.copying.copy_state import (
     by_version,
     of_listing,
 )
+from backends.copying.pace import UNLIMITED, Pace
 from backends.copying.transfer import (
-    PATIENCE_SECONDS,
-    Busy,
+    PORTION_PARTITIONS,
+    READ_BYTES,
     Clock,
+    Items,
     NotEmpty,
     Report,
-    Written,
+    ahead,
+    read_items,
     read_partition,
+    values_of,
     walk,
-    write_partition,
+    write_partitions,
 )
 
 PASSES: Final = 5
 """The default limit of passes; a source that still changes then is reported."""
 
-WORKERS: Final = 4
-"""Partitions in progress at once: they wait for networks and disks at the same time."""
-
-_PAGE_PARTITIONS: Final = 100
+_PAGE_PARTITIONS: Final = 500
 
 
 @dataclass(slots=True)
@@ -85,7 +86,7 @@ class CopyResult:
     last_pass_seconds: float = field(default=0.0, compare=False)
 
 
-def copy(  # noqa: PLR0913 - the last two are for tests
+def copy(
     source: Backend,
     destination: Backend,
     state: CopyState,
@@ -93,9 +94,8 @@ def copy(  # noqa: PLR0913 - the last two are for tests
     passes: int = PASSES,
     overwrite: bool = False,
     report: Report = lambda *_: None,
+    pace: Pace = UNLIMITED,
     clock: Clock = time.time,
-    workers: int = WORKERS,
-    patience: float = PATIENCE_SECONDS,
 ) -> CopyResult:
     """Make the destination equal to the source: every live item, and nothing else.
 
@@ -112,7 +112,7 @@ def copy(  # noqa: PLR0913 - the last two are for tests
         raise ValueError("a copy takes two passes at least")
     if state.is_new() and not overwrite and destination.scan(None, 1):
         raise NotEmpty("the destination is not empty; nothing was written")
-    job = _Copy(source, destination, state, overwrite, report, clock, workers, patience)
+    job = _Copy(source, destination, state, overwrite, report, pace, clock)
     for _ in range(passes):
         is_whole, began_at = state.position() is None, time.monotonic()
         job.make_pass()
@@ -123,13 +123,12 @@ def copy(  # noqa: PLR0913 - the last two are for tests
     return job.result
 
 
-class _Comparison(NamedTuple):
-    """What to do with a partition, its listing in the destination, and the bytes in the source."""
+class _Comparison(enum.Enum):
+    """What the listings of a partition say."""
 
-    must_write: bool
-    may_differ: bool
-    listed: Sequence[ItemInfo]
-    bytes: int
+    SAME = "same"
+    MAY_DIFFER = "may differ"
+    MUST_WRITE = "must write"
 
 
 @dataclass(slots=True)
@@ -141,9 +140,8 @@ class _Copy:
     state: CopyState
     overwrite: bool
     report: Report
+    pace: Pace
     clock: Clock
-    workers: int
-    patience: float
     result: CopyResult = field(default_factory=CopyResult, init=False)
 
     def make_pass(self) -> None:
@@ -153,50 +151,82 @@ class _Copy:
         after = self.state.position()
         both = heapq.merge(walk(self.source, after), walk(self.destination, after))
         partitions = (partition for partition, _ in itertools.groupby(both))
-        with ThreadPoolExecutor(self.workers) as pool:
-            while page := list(itertools.islice(partitions, _PAGE_PARTITIONS)):
-                self._copy_page(pool, page)
-                stage = f"pass {self.result.passes}"
-                self.report(stage, self.result.partitions, self.result.bytes)
+        while page := list(itertools.islice(partitions, _PAGE_PARTITIONS)):
+            self._copy_page(page)
         self.state.record({}, None)
         self.result.equal = not self.result.differing
 
-    def _copy_page(self, pool: ThreadPoolExecutor, page: list[bytes]) -> None:
+    def _copy_page(self, page: list[bytes]) -> None:
         known = self.state.known(page)
-        compared = dict(zip(page, pool.map(self._compare, page, map(known.get, page)), strict=True))
-        self.result.differing += sum(each.may_differ for each in compared.values())
+        in_source, listed = self.source.list_many(page), self.destination.list_many(page)
+        compared = {
+            each: self._compare(each, known.get(each), in_source[each], listed[each]) for each in page
+        }
+        self.result.differing += sum(each is _Comparison.MAY_DIFFER for each in compared.values())
+        to_do = [each for each in page if compared[each] is _Comparison.MUST_WRITE]
+        sizes = {each: sum(info.size for info in in_source[each]) for each in to_do}
+        portions = chunks(to_do, sizes.__getitem__, self.pace.portion(READ_BYTES), PORTION_PARTITIONS)
         copied: dict[bytes, Copied] = {}
-        to_do = [each for each in page if compared[each].must_write]
-        # In memory are the values of one portion.
-        for portion in chunks(to_do, lambda each: compared[each].bytes, MAX_BATCH_BYTES):
-            sources = dict(zip(portion, pool.map(self._read, portion), strict=True))
-            ready = {partition: items for partition, items in sources.items() if items is not None}
-            pending = {each: _pending(items, compared[each].listed) for each, items in ready.items()}
-            # On disk before the first write: after a crash it separates own items from foreign ones.
-            self.state.intend(pending)
-            listed = [compared[partition].listed for partition in ready]
-            written = pool.map(self._write, ready, ready.values(), listed, pending.values())
-            for (partition, items), each in zip(ready.items(), written, strict=True):
-                copied[partition] = _copied(items, each.infos)
-                self.result.differing += each.differed
-                self.result.written += each.differed
-                self.result.bytes += each.bytes
-            self.result.differing += len(portion) - len(ready)
-        self.result.partitions += len(page)
+        # In memory are the values of two portions.
+        for sources in ahead(self._read(portion) for portion in portions):
+            copied |= self._copy_portion(sources, listed)
+            self.pace(sum(sizes[partition] for partition in sources))
         self.state.record(copied, page[-1])
+        for number, partition in enumerate(page, start=self.result.partitions + 1):
+            self.report(f"pass {self.result.passes}", number, self.result.bytes, partition)
+        self.result.partitions += len(page)
 
-    def _compare(self, partition: bytes, known: Copied | Pending | None) -> _Comparison:
-        in_source = self.source.list(partition)
-        listed = self.destination.list(partition)
+    def _copy_portion(
+        self, sources: Mapping[bytes, Items | None], listed: Mapping[bytes, Sequence[ItemInfo]]
+    ) -> dict[bytes, Copied]:
+        ready = {partition: items for partition, items in sources.items() if items is not None}
+        pending = {each: _pending(items, listed[each]) for each, items in ready.items()}
+        # On disk before the first write: after a crash it separates own items from foreign ones.
+        self.state.intend(pending)
+
+        def check(partition: bytes, now_listed: Sequence[ItemInfo]) -> None:
+            if not self.overwrite and self._is_foreign(partition, pending[partition], now_listed):
+                raise NotEmpty("somebody else writes to the destination; that was left as it is")
+
+        written = write_partitions(
+            self.destination, ready, clock=self.clock, listed=listed, check=check
+        )
+        for each in written.values():
+            self.result.differing += each.differed
+            self.result.written += each.differed
+            self.result.bytes += each.bytes
+        self.result.differing += len(sources) - len(ready)
+        return {each: _copied(items, written[each].infos) for each, items in ready.items()}
+
+    def _read(self, portion: Sequence[bytes]) -> dict[bytes, Items | None]:
+        """Read partitions of the source; None for one to which others keep writing."""
+        try:
+            return dict(read_items(self.source, portion))
+        except Busy:
+            return {partition: self._read_one(partition) for partition in portion}
+
+    def _read_one(self, partition: bytes) -> Items | None:
+        try:
+            return read_partition(self.source, partition)
+        except Busy:
+            return None
+
+    def _compare(
+        self,
+        partition: bytes,
+        known: Copied | Pending | None,
+        in_source: Sequence[ItemInfo],
+        listed: Sequence[ItemInfo],
+    ) -> _Comparison:
         if not self.overwrite and self._is_foreign(partition, known, listed):
-            return _Comparison(False, self._may_differ(partition), (), 0)
+            return _Comparison.MAY_DIFFER if self._may_differ(partition) else _Comparison.SAME
         # The hashes leave out items that expire; they are small and few, so always compared by value.
         is_same = (
             isinstance(known, Copied)
             and known[:2] == (of_listing(in_source), of_listing(listed))
             and not _expiring((*in_source, *listed))
         )
-        return _Comparison(not is_same, False, listed, sum(info.size for info in in_source))
+        return _Comparison.SAME if is_same else _Comparison.MUST_WRITE
 
     def _is_foreign(
         self, partition: bytes, known: Copied | Pending | None, listed: Sequence[ItemInfo]
@@ -216,51 +246,26 @@ class _Copy:
 
     def _may_differ(self, partition: bytes) -> bool:
         """Return whether a foreign partition may differ; raise `NotEmpty` if it does differ."""
-        items = self._read(partition)
+        items = self._read_one(partition)
         if items is None:
             return True
-        found = read_partition(self.destination, partition, patience=self.patience)
-        if _live_values(found, self.clock()) != _live_values(items, self.clock()):
+        found, now = read_partition(self.destination, partition), self.clock()
+        if values_of(found, now) != values_of(items, now):
             raise NotEmpty("somebody else has written to the destination; that was left as it is")
         return False
 
-    def _read(self, partition: bytes) -> Mapping[str, Item] | None:
-        try:
-            return read_partition(self.source, partition, patience=self.patience)
-        except Busy:
-            return None
 
-    def _write(
-        self,
-        partition: bytes,
-        items: Mapping[str, Item],
-        listed: Sequence[ItemInfo],
-        pending: Pending,
-    ) -> Written:
-        def check(now_listed: Sequence[ItemInfo]) -> None:
-            if not self.overwrite and self._is_foreign(partition, pending, now_listed):
-                raise NotEmpty("somebody else writes to the destination; that was left as it is")
-
-        return write_partition(
-            self.destination, partition, items, clock=self.clock, listed=listed, check=check
-        )
-
-
-def _pending(items: Mapping[str, Item], listed: Sequence[ItemInfo]) -> Pending:
+def _pending(items: Items, listed: Sequence[ItemInfo]) -> Pending:
     known = {*map(by_version, listed), *(by_value(name, item) for name, item in items.items())}
     lasting_names = {name for name, item in items.items() if item.expires_at is None}
     lasting_names &= {info.name for info in listed if info.expires_at is None}
     return Pending(frozenset(known), frozenset(map(by_name, lasting_names)))
 
 
-def _copied(items: Mapping[str, Item], infos: Sequence[ItemInfo]) -> Copied:
+def _copied(items: Items, infos: Sequence[ItemInfo]) -> Copied:
     source = (ItemInfo(name, item.version, 0, item.expires_at) for name, item in items.items())
     return Copied(of_listing(source), of_listing(infos), _expiring(infos))
 
 
 def _expiring(infos: Iterable[ItemInfo]) -> frozenset[bytes]:
     return frozenset(by_version(info) for info in infos if info.expires_at is not None)
-
-
-def _live_values(items: Mapping[str, Item], now: float) -> dict[str, tuple[bytes, int | None]]:
-    return {name: (item.value, item.expires_at) for name, item in items.items() if is_live(item, now)}

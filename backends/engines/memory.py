@@ -18,8 +18,10 @@ from backends import (
     Operation,
     Put,
     check_batch,
+    chunks,
     is_live,
     new_version,
+    size_of,
 )
 
 
@@ -75,6 +77,13 @@ class MemoryBackend(Backend):
                 if is_live(item, self._clock())
             ]
 
+    def read_many(
+        self, partitions: Sequence[bytes], max_bytes: int
+    ) -> Mapping[bytes, Mapping[str, Item]]:
+        with self._lock:
+            whole = ((each, self._whole(each)) for each in partitions)
+            return dict(next(chunks(whole, lambda each: size_of(each[1]), max_bytes), []))
+
     def scan(self, after: bytes | None, limit: int) -> Sequence[bytes]:
         with self._lock:
             following = (
@@ -101,6 +110,10 @@ class MemoryBackend(Backend):
         with self._lock:
             self._partitions.clear()
             self._expiries.clear()
+
+    def _whole(self, partition: bytes) -> dict[str, Item]:
+        items = sorted(self._partitions.get(partition, {}).items())
+        return {name: item for name, item in items if is_live(item, self._clock())}
 
     def _live(self, partition: bytes, name: str) -> Item | None:
         item = self._partitions.get(partition, {}).get(name)

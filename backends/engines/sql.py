@@ -12,9 +12,10 @@ from abc import abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from operator import itemgetter
 from typing import Any, ClassVar, Final, TypeVar, cast
 
-from sqlalchemy import URL, Connection, Engine, TableClause, create_engine, literal, select
+from sqlalchemy import URL, Connection, Engine, TableClause, create_engine, insert, literal, select
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.pool import QueuePool
@@ -35,6 +36,7 @@ from backends import (
     Put,
     Unavailable,
     check_batch,
+    chunks,
     new_version,
 )
 from backends.engines import migrations, statements
@@ -90,6 +92,7 @@ class SqlBackend(Backend):
         self._clock = clock
         self._lock = threading.Lock()
         self._retries: Counter[str] = Counter()
+        self._insert_texts: dict[tuple[str, int, bool], str] = {}
 
     def get_many(self, addresses: Iterable[Address]) -> Mapping[Address, Item]:
         statement = statements.read(addresses, self._now())
@@ -99,17 +102,37 @@ class SqlBackend(Backend):
             for partition, name, version, expires_at, value in rows
         }
 
+    def read_many(
+        self, partitions: Sequence[bytes], max_bytes: int
+    ) -> Mapping[bytes, Mapping[str, Item]]:
+        if not partitions:
+            return {}
+        bytes_of = dict.fromkeys(partitions, 0)
+        for partition, size in self._read(statements.sizes(partitions, self._now())):
+            bytes_of[partition] += int(size)
+        portion = next(chunks(bytes_of, bytes_of.__getitem__, max_bytes))
+        items: dict[bytes, dict[str, Item]] = {partition: {} for partition in portion}
+        rows = self._read(statements.read_items(portion, self._now()))
+        for partition, name, version, expires_at, value in sorted(rows, key=itemgetter(1)):
+            items[partition][name.decode("ascii")] = Item(value, version, expires_at)
+        return items
+
     def apply(self, partition: bytes, operations: Sequence[Operation]) -> Mapping[str, int]:
-        check_batch(partition, operations)
-        versions = {each.name: new_version() for each in operations if isinstance(each, Put)}
-        steps = list(statements.batch(partition, operations, versions, self._upsert, self._now()))
+        versions, steps = self._prepared(partition, operations)
         if steps:
             self._write(steps, lambda: self._has_arrived(partition, operations, versions))
         return versions
 
     def list(self, partition: bytes) -> Sequence[ItemInfo]:
-        rows = self._read(statements.list_items(partition, self._now()))
-        return [ItemInfo(name.decode("ascii"), *rest) for name, *rest in sorted(rows)]
+        return self.list_many([partition])[partition]
+
+    def list_many(self, partitions: Iterable[bytes]) -> Mapping[bytes, Sequence[ItemInfo]]:
+        listed: dict[bytes, list[ItemInfo]] = {partition: [] for partition in partitions}
+        if listed:
+            rows = self._read(statements.list_items(list(listed), self._now()))
+            for partition, name, version, size, expires_at in sorted(rows, key=itemgetter(1)):
+                listed[partition].append(ItemInfo(name.decode("ascii"), version, size, expires_at))
+        return listed
 
     def scan(self, after: bytes | None, limit: int) -> Sequence[bytes]:
         # Two plain statements: proxies differ in their support of derived tables.
@@ -156,6 +179,24 @@ class SqlBackend(Backend):
     def _translate(self, error: DBAPIError) -> BackendError:
         """Return the meaning of a driver's error: Transient, ConnectionLost or Unavailable."""
 
+    def _prepared(
+        self, partition: bytes, operations: Sequence[Operation]
+    ) -> tuple[Mapping[str, int], Sequence[Step]]:
+        """Return the versions and the statements of a batch within the limits."""
+        check_batch(partition, operations)
+        versions = {each.name: new_version() for each in operations if isinstance(each, Put)}
+        steps = statements.batch(partition, operations, versions, self._insert_text, self._now())
+        return versions, [*steps]
+
+    def _insert_text(self, table: TableClause, rows: int, replaces: bool) -> str:  # noqa: FBT001
+        """Return the text of an INSERT; SQLAlchemy takes longer to make it than a server to do it."""
+        key = table.name, rows, replaces
+        if key not in self._insert_texts:
+            statement = self._upsert(table) if replaces else insert(table)
+            text = statements.insert_of_rows(statement, rows, self._engine.dialect)
+            self._insert_texts[key] = text
+        return self._insert_texts[key]
+
     def _now(self) -> int:
         return int(self._clock())
 
@@ -189,12 +230,14 @@ class SqlBackend(Backend):
 
         def carry_out(connection: Connection) -> bool:
             nonlocal is_in_doubt
-            if len(steps) == 1:
+            to_do = steps
+            while len(to_do) == 1:
                 is_in_doubt = True
-                steps[0].carry_out(connection)
+                to_do = to_do[0].attempt(connection)
+            if not to_do:
                 return True
             with self._transaction(connection):
-                for step in steps:
+                for step in to_do:
                     if time.monotonic() > deadline:  # each statement may take the whole time limit
                         raise Transient("the statements take too long")
                     step.carry_out(connection)

@@ -14,14 +14,25 @@ from sqlalchemy import Engine, TableClause, event, make_url
 from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.exc import ArgumentError, DBAPIError
 
-from backends import BackendError, Operation, Unavailable
+from backends import (
+    BackendError,
+    BatchOutcome,
+    Conflict,
+    Operation,
+    Unavailable,
+    chunks,
+    outcome_of,
+    value_bytes,
+)
 from backends.engines.sql import SqlBackend, Transient, open_engine
 from backends.engines.sqlite_findings import of_file
-from backends.engines.statements import CONTENT, KEY
+from backends.engines.statements import CONTENT, KEY, MAX_STATEMENT_BYTES
 from backends.findings import Finding, failed, ok
 
 BUSY_SECONDS: Final = 5
 CONNECTIONS: Final = 16
+GROUP_BATCHES: Final = 200
+"""The batches of one transaction: a service that writes too waits for its end."""
 
 _PRAGMAS: Final = (
     "PRAGMA journal_mode = WAL",  # readers never wait for a writer
@@ -82,6 +93,21 @@ class SqliteBackend(SqlBackend):
     def apply(self, partition: bytes, operations: Sequence[Operation]) -> Mapping[str, int]:
         self._check_file()
         return super().apply(partition, operations)
+
+    def apply_many(self, batches: Mapping[bytes, Sequence[Operation]]) -> Mapping[bytes, BatchOutcome]:
+        self._check_file()
+        outcomes: dict[bytes, BatchOutcome] = {}
+        sizes = {partition: value_bytes(batch) for partition, batch in batches.items()}
+        for group in chunks(batches, sizes.__getitem__, MAX_STATEMENT_BYTES, GROUP_BATCHES):
+            prepared = {partition: self._prepared(partition, batches[partition]) for partition in group}
+            steps = [step for _, its_steps in prepared.values() for step in its_steps]
+            try:
+                # One transaction: each has the price of its own wait for the disk.
+                self._write(steps, lambda: False)
+                outcomes |= {partition: versions for partition, (versions, _) in prepared.items()}
+            except Conflict:
+                outcomes |= {each: outcome_of(self, each, batches[each]) for each in group}
+        return outcomes
 
     def ping(self) -> None:
         self._check_file()

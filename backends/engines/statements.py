@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain, groupby
 from typing import Any, Final, cast
 
 import sqlalchemy as sa
@@ -41,30 +42,43 @@ BULK: Final = _table("bulk_items")
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """A statement of a batch.
+    """A statement of a batch: SQLAlchemy's, or text with parameters.
 
-    With `must_match` it is a conflict unless the statement finds exactly one row. If the row of an
-    INSERT exists already, `if_exists` is carried out instead.
+    With `must_match` it is a conflict unless the statement finds exactly one row. If a row of an
+    INSERT exists already, the steps that `if_exists` returns are carried out instead.
     """
 
-    statement: Executable
+    statement: Executable | str
+    parameters: tuple[Any, ...] = ()
     must_match: bool = False
-    if_exists: Step | None = None
+    if_exists: Callable[[], Sequence[Step]] | None = None
 
     def carry_out(self, connection: sa.Connection) -> None:
-        """Send the statement; raise `Conflict` if an expectation was not met."""
+        """Carry out the step; raise `Conflict` if an expectation was not met."""
+        for step in self.attempt(connection):
+            step.carry_out(connection)
+
+    def attempt(self, connection: sa.Connection) -> Sequence[Step]:
+        """Send the statement; return the steps to carry out instead, mostly none."""
         try:
-            result = connection.execute(self.statement)
+            if isinstance(self.statement, str):
+                result = connection.exec_driver_sql(self.statement, self.parameters)
+            else:
+                result = cast("sa.CursorResult[Any]", connection.execute(self.statement))
         except IntegrityError:
             if self.if_exists is None:
                 raise
         else:
-            if self.must_match and cast("sa.CursorResult[Any]", result).rowcount != 1:
+            if self.must_match and result.rowcount != 1:
                 raise Conflict("the item is absent or at another version")
-            return
+            return ()
         # Not in the handler: the message of an IntegrityError has the partition, and would be the
         # context of a conflict.
-        self.if_exists.carry_out(connection)
+        return self.if_exists()
+
+
+InsertText = Callable[[sa.TableClause, int, bool], str]
+"""Returns the text of an INSERT of so many rows into a table; it may replace rows."""
 
 
 def table_of(name: str) -> sa.TableClause:
@@ -87,16 +101,32 @@ def read(addresses: Iterable[Address], now: int) -> Executable | None:
     return sa.union_all(*reads)
 
 
-def list_items(partition: bytes, now: int) -> Executable:
-    """Return a SELECT of the live items of a partition, with the sizes of their values."""
-    return sa.union_all(
-        *(
-            sa.select(table.c.name, table.c.version, sa.func.length(table.c.value), table.c.expires_at)
-            .where(table.c.partition == partition)
-            .where(_is_live(table, now))
-            for table in (SMALL, BULK)
-        )
+def list_items(partitions: Sequence[bytes], now: int) -> Executable:
+    """Return a SELECT of the live items of partitions, with the sizes of their values."""
+    return _of_both(
+        partitions,
+        now,
+        lambda table: sa.select(
+            *(table.c[name] for name in (*KEY, "version")),
+            sa.func.length(table.c.value),
+            table.c.expires_at,
+        ),
     )
+
+
+def read_items(partitions: Sequence[bytes], now: int) -> Executable:
+    """Return a SELECT of the live items of partitions."""
+    return _of_both(partitions, now, sa.select)
+
+
+def sizes(partitions: Sequence[bytes], now: int) -> Executable:
+    """Return a SELECT of the bytes of live values in each table of partitions."""
+
+    def of_table(table: sa.TableClause) -> sa.Select[Any]:
+        size = sa.func.sum(sa.func.length(table.c.value))
+        return sa.select(table.c.partition, size).group_by(table.c.partition)
+
+    return _of_both(partitions, now, of_table)
 
 
 def scan(table: sa.TableClause, after: bytes | None, limit: int, now: int) -> sa.Select[Any]:
@@ -126,7 +156,7 @@ def batch(
     partition: bytes,
     operations: Sequence[Operation],
     versions: Mapping[str, int],
-    upsert: Callable[[sa.TableClause], Any],
+    insert: InsertText,
     now: int,
 ) -> Iterator[Step]:
     """Yield the statements of a batch; the statements that can fail come first.
@@ -134,9 +164,14 @@ def batch(
     Both groups are in the order of tables and names: two batches seldom lock rows in opposite orders.
     """
     ordered = sorted(operations, key=lambda each: ("/" in each.name, each.name))
-    for each in ordered:
-        if each.if_version is not ANYTHING:
-            yield _expecting(partition, each, versions, now)
+    expecting = [each for each in ordered if each.if_version is not ANYTHING]
+    for is_new, group in groupby(expecting, lambda each: each.if_version is ABSENT):
+        if not is_new:
+            for each in group:
+                yield _expecting(partition, each, versions, now)
+            continue
+        for puts in _of_one_insert(cast("Iterable[Put]", group)):
+            yield _inserting(partition, puts, versions, insert, now)
     for table in (SMALL, BULK):
         free = [
             each for each in ordered if each.if_version is ANYTHING and table_of(each.name) is table
@@ -145,10 +180,16 @@ def batch(
         if names:
             in_partition = table.c.partition == partition
             yield Step(sa.delete(table).where(in_partition, table.c.name.in_(names)))
-        puts = [each for each in free if isinstance(each, Put)]
-        for chunk in chunks(puts, lambda put: len(put.value), MAX_STATEMENT_BYTES):
-            rows = [row_of(partition, put, versions) for put in chunk]
-            yield Step(upsert(table).values(rows))
+        for puts in _of_one_insert(each for each in free if isinstance(each, Put)):
+            text = insert(table, len(puts), True)
+            yield Step(text, _parameters(partition, puts, versions))
+
+
+def insert_of_rows(insert: Any, rows: int, dialect: Any) -> str:
+    """Return the text of an INSERT of so many rows; its parameters are those of each row in turn."""
+    row = dict.fromkeys((*KEY, *CONTENT), b"")
+    style = "format" if dialect.paramstyle == "pyformat" else dialect.paramstyle
+    return str(insert.values([row] * rows).compile(dialect=type(dialect)(paramstyle=style)))
 
 
 def by_key(statement: Any, table: sa.TableClause, partition: bytes, name: bytes) -> Any:
@@ -156,15 +197,31 @@ def by_key(statement: Any, table: sa.TableClause, partition: bytes, name: bytes)
     return statement.where(table.c.partition == partition, table.c.name == name)
 
 
-def row_of(partition: bytes, put: Put, versions: Mapping[str, int]) -> dict[str, Any]:
-    """Return the row that a put writes."""
-    return {
-        "partition": partition,
-        "name": put.name.encode("ascii"),
-        "version": versions[put.name],
-        "expires_at": put.expires_at,
-        "value": put.value,
-    }
+def _of_one_insert(puts: Iterable[Put]) -> Iterator[list[Put]]:
+    """Yield puts that one INSERT writes, in order."""
+    for _, group in groupby(puts, lambda put: table_of(put.name)):
+        yield from chunks(group, lambda put: len(put.value), MAX_STATEMENT_BYTES)
+
+
+def _parameters(partition: bytes, puts: Iterable[Put], versions: Mapping[str, int]) -> tuple[Any, ...]:
+    """Return the values of the rows of some puts, in the order of the columns."""
+    rows = (
+        (partition, put.name.encode("ascii"), versions[put.name], put.expires_at, put.value)
+        for put in puts
+    )
+    return tuple(chain.from_iterable(rows))
+
+
+def _of_both(
+    partitions: Sequence[bytes], now: int, select: Callable[[sa.TableClause], sa.Select[Any]]
+) -> Executable:
+    """Return one SELECT of both tables: it sees each partition whole."""
+    return sa.union_all(
+        *(
+            select(table).where(table.c.partition.in_(partitions), _is_live(table, now))
+            for table in (SMALL, BULK)
+        )
+    )
 
 
 def _is_live(table: sa.TableClause, now: int) -> sa.ColumnElement[bool]:
@@ -188,20 +245,36 @@ def _addressed(table: sa.TableClause, wanted: Mapping[bytes, set[bytes]]) -> sa.
     return sa.and_(table.c.partition.in_(sorted(wanted)), sa.or_(*groups))
 
 
+def _inserting(
+    partition: bytes, puts: Sequence[Put], versions: Mapping[str, int], insert: InsertText, now: int
+) -> Step:
+    """Return the INSERT of new items; each has its own step if one of them exists already."""
+    table = table_of(puts[0].name)
+
+    def instead() -> Sequence[Step]:
+        if len(puts) > 1:
+            return [_inserting(partition, [put], versions, insert, now) for put in puts]
+        replace = _replacing(partition, puts[0], versions)
+        return [Step(replace.where(table.c.expires_at <= now), must_match=True)]
+
+    text = insert(table, len(puts), False)
+    return Step(text, _parameters(partition, puts, versions), if_exists=instead)
+
+
 def _expecting(partition: bytes, operation: Operation, versions: Mapping[str, int], now: int) -> Step:
+    """Return the statement of an operation that names a version."""
     table = table_of(operation.name)
-    name = operation.name.encode("ascii")
-    at_version = (table.c.version == operation.if_version, _is_live(table, now))
     if isinstance(operation, Delete):
+        name = operation.name.encode("ascii")
         statement = by_key(sa.delete(table), table, partition, name)
-        return Step(statement.where(*at_version), must_match=True)
-    row = row_of(partition, operation, versions)
+    else:
+        statement = _replacing(partition, operation, versions)
+    at_version = (table.c.version == operation.if_version, _is_live(table, now))
+    return Step(statement.where(*at_version), must_match=True)
+
+
+def _replacing(partition: bytes, put: Put, versions: Mapping[str, int]) -> Any:
     # Without the key: a sharded database can't change the columns that place a row.
-    changed = {each: row[each] for each in CONTENT}
-    replace = by_key(sa.update(table), table, partition, name).values(changed)
-    if operation.if_version is not ABSENT:
-        return Step(replace.where(*at_version), must_match=True)
-    return Step(
-        sa.insert(table).values(row),
-        if_exists=Step(replace.where(table.c.expires_at <= now), must_match=True),
-    )
+    table = table_of(put.name)
+    changed = {"version": versions[put.name], "expires_at": put.expires_at, "value": put.value}
+    return by_key(sa.update(table), table, partition, put.name.encode("ascii")).values(changed)

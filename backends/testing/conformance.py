@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -257,6 +258,83 @@ class BackendConformance:
         ]
         assert list(backend.list(b"\x07")) == []
 
+    def test_list_many(self, backend: Backend) -> None:
+        """Listings of several partitions come in the given order, also of absent ones."""
+        write(backend, "x", b"1", P1)
+        write(backend, "bulk/y", b"22", P2)
+        absent = b"\x07"
+        listed = backend.list_many([P2, absent, P1])
+        assert list(listed) == [P2, absent, P1]
+        assert {each: list(backend.list(each)) for each in listed} == {
+            each: list(infos) for each, infos in listed.items()
+        }
+        assert backend.list_many([]) == {}
+
+    def test_read_many(self, backend: Backend) -> None:
+        """Several partitions are read with all of their live items, small and bulk, in order."""
+        puts = [Put("b", b"1"), Put("bulk/x", bytes(range(256))), Put("a", b"")]
+        versions = backend.apply(P1, puts)
+        backend.apply(P2, [Put("x", b"2", expires_at=2**40), Put("y", b"", expires_at=1)])
+        absent = b"\x07"
+        found = backend.read_many([absent, P2, P1], MAX_VALUE_BYTES)
+        assert list(found) == [absent, P2, P1]
+        assert found[absent] == {}
+        assert {name: (each.value, each.expires_at) for name, each in found[P2].items()} == {
+            "x": (b"2", 2**40)
+        }
+        values = {put.name: put.value for put in sorted(puts, key=lambda put: put.name)}
+        assert list(found[P1]) == list(values)
+        assert found[P1] == {name: Item(values[name], versions[name]) for name in values}
+        assert backend.read_many([], 1) == {}
+
+    @pytest.mark.parametrize(("max_bytes", "number"), [(1, 1), (99, 1), (100, 2), (101, 2), (150, 3)])
+    def test_bytes_of_read_many(self, backend: Backend, max_bytes: int, number: int) -> None:
+        """A read ends before the partition that exceeds the bytes, and returns at least one."""
+        partitions = [bytes([1, number]) for number in range(4)]
+        for partition in partitions:
+            backend.apply(partition, [Put("x", bytes(20)), Put("bulk/y", bytes(30))])
+        assert list(backend.read_many(partitions, max_bytes)) == partitions[:number]
+
+    def test_apply_many(self, backend: Backend) -> None:
+        """A batch with an unmet expectation fails alone and as a whole; the others take effect."""
+        old = write(backend, "x", b"old", P2)
+        partitions = [bytes([3, number]) for number in range(5)]
+        new = [Put("x", b"new", ABSENT), Put("bulk/x", b"new", ABSENT), Put("z", b"new")]
+        batches: dict[bytes, list[Operation]] = {each: [*new] for each in (*partitions, P2)}
+        batches[P1] = [Delete("absent"), Put("x", b"1")]
+        outcomes = backend.apply_many(batches)
+        assert outcomes.keys() == batches.keys()
+        assert isinstance(outcomes[P2], Conflict)
+        assert backend.read_many([P2], 1000)[P2] == {"x": Item(b"old", old)}
+        del batches[P2]
+        for partition, operations in batches.items():
+            outcome = outcomes[partition]
+            assert isinstance(outcome, Mapping)
+            found = backend.read_many([partition], 1000)[partition]
+            puts = [each for each in operations if isinstance(each, Put)]
+            assert found == {each.name: Item(each.value, outcome[each.name]) for each in puts}
+            assert outcome.keys() == {each.name for each in puts}
+        assert backend.apply_many({}) == {}
+
+    def test_apply_many_over_expired(self, backend: Backend) -> None:
+        """Expired items meet the expectation ABSENT, among absent and among present ones."""
+        backend.apply(P1, [Put(name, b"old", expires_at=1) for name in ("b", "bulk/b")])
+        kept = write(backend, "c", b"old", P2)
+        names = ("a", "b", "bulk/a", "bulk/b", "c")
+        outcomes = backend.apply_many(
+            {each: [Put(name, b"new", ABSENT) for name in names] for each in (P1, P2)}
+        )
+        assert isinstance(outcomes[P2], Conflict)
+        assert backend.read_many([P2], 1000)[P2] == {"c": Item(b"old", kept)}
+        found = backend.read_many([P1], 1000)[P1]
+        assert {name: item.value for name, item in found.items()} == dict.fromkeys(names, b"new")
+
+    def test_apply_many_beyond_limits(self, backend: Backend) -> None:
+        """A batch beyond a limit is an error."""
+        with pytest.raises(ValueError, match="has"):
+            backend.apply_many({P1: [Put("x", bytes(MAX_VALUE_BYTES + 1))]})
+        assert backend.scan(None, 10) == []
+
     def test_scan(self, backend: Backend) -> None:
         """A scan returns all partitions in the order of their bytes, page by page."""
         partitions = sorted([b"\x00", b"\x00\x01", b"\x01", b"A", b"a", b"\x7f\xff", b"\x80", b"\xff"])
@@ -350,6 +428,9 @@ class BackendConformance:
                 for _ in range(200):
                     items = backend.get_many([Address(P1, "a"), Address(P1, "bulk/b")]).values()
                     assert len({item.value for item in items}) == 1
+                    assert len({info.size for info in backend.list_many([P1, P2])[P1]}) == 1
+                    whole = backend.read_many([P1, P2], 1000)[P1].values()
+                    assert len({item.value for item in whole}) == 1
                     assert len({info.size for info in backend.list(P1)}) == 1
             finally:
                 stop.set()

@@ -13,7 +13,7 @@ It needs Hypothesis.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from hypothesis import strategies as st
@@ -24,12 +24,15 @@ from backends import (
     ANYTHING,
     Address,
     Backend,
+    BatchOutcome,
     Conflict,
     Delete,
     Expectation,
     Item,
     Operation,
     Put,
+    outcome_of,
+    size_of,
 )
 
 PARTITIONS = (b"\x00", b"\x01" + b"a" * 32, b"\x01" + b"b" * 32)
@@ -68,18 +71,43 @@ class BackendMachine(RuleBasedStateMachine):
     def apply(self, partition: bytes, batch: list[tuple[Any, ...]]) -> None:
         """A batch takes effect as a whole if all its expectations are met, otherwise not at all."""
         operations = [self._operation(partition, *each) for each in batch]
+        self._check(
+            partition, operations, self._live(), outcome_of(self.backend, partition, operations)
+        )
+
+    @rule(batches=st.dictionaries(_partitions, _batches))
+    def apply_many(self, batches: dict[bytes, list[tuple[Any, ...]]]) -> None:
+        """Of several batches, each takes effect as a whole or not at all, whatever the others do."""
+        operations = {
+            partition: [self._operation(partition, *each) for each in batch]
+            for partition, batch in batches.items()
+        }
         live = self._live()
-        holds = all(_holds(live.get(Address(partition, each.name)), each) for each in operations)
-        try:
-            versions = self.backend.apply(partition, operations)
-        except Conflict:
-            assert not holds
-            return
-        assert holds
-        assert versions.keys() == {each.name for each in operations if isinstance(each, Put)}
-        assert not set(versions.values()) & {item.version for item in self.model.values()}
-        for each in operations:
-            self._remember(partition, each, versions)
+        outcomes = self.backend.apply_many(operations)
+        assert outcomes.keys() == operations.keys()
+        for partition, outcome in outcomes.items():
+            self._check(partition, operations[partition], live, outcome)
+
+    @rule(partitions=st.lists(_partitions, unique=True), max_bytes=st.integers(1, 12_000))
+    def read_many(self, partitions: list[bytes], max_bytes: int) -> None:
+        """A read of whole partitions returns the first ones, as many as have so many bytes."""
+        found = self.backend.read_many(partitions, max_bytes)
+        expected = {each: self._items_of(each) for each in partitions}
+        sizes = [size_of(items) for items in expected.values()]
+        number = sum(sum(sizes[: n + 1]) <= max_bytes for n in range(len(sizes)))
+        portion = partitions[: max(1, number)]
+        assert found == {each: expected[each] for each in portion}
+        assert list(found) == portion
+
+    @rule(partitions=st.lists(_partitions, unique=True))
+    def list_many(self, partitions: list[bytes]) -> None:
+        """Listings of several partitions are those of each."""
+        listed = self.backend.list_many(partitions)
+        assert list(listed) == partitions
+        for partition, infos in listed.items():
+            found = {each.name: (each.version, each.size) for each in infos}
+            items = self._items_of(partition)
+            assert found == {name: (each.version, len(each.value)) for name, each in items.items()}
 
     @rule(addresses=st.lists(st.builds(Address, _partitions, _names), max_size=6))
     def get_many(self, addresses: list[Address]) -> None:
@@ -132,6 +160,30 @@ class BackendMachine(RuleBasedStateMachine):
             for address, item in self.model.items()
             if item.expires_at is None or item.expires_at > self.now
         }
+
+    def _items_of(self, partition: bytes) -> dict[str, Item]:
+        return {
+            address.name: item
+            for address, item in self._live().items()
+            if address.partition == partition
+        }
+
+    def _check(
+        self,
+        partition: bytes,
+        operations: Sequence[Operation],
+        live: Mapping[Address, Item],
+        outcome: BatchOutcome,
+    ) -> None:
+        """Check the outcome of a batch, and remember its effect."""
+        holds = all(_holds(live.get(Address(partition, each.name)), each) for each in operations)
+        assert holds is not isinstance(outcome, Conflict)
+        if isinstance(outcome, Conflict):
+            return
+        assert outcome.keys() == {each.name for each in operations if isinstance(each, Put)}
+        assert not set(outcome.values()) & {item.version for item in self.model.values()}
+        for each in operations:
+            self._remember(partition, each, outcome)
 
     def _operation(
         self, partition: bytes, name: str, value: bytes | None, expectation: str, life: int | None

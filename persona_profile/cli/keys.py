@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from backends import Backend
 from backends.copying.archive_format import ArchiveError
+from backends.copying.pace import Pace
 from persona_profile.cli import keys_status
 from persona_profile.cli.config import load_settings
 from persona_profile.cli.confirmation import confirm
@@ -33,7 +34,7 @@ from persona_profile.store.maintenance.key_use import (
 )
 from persona_profile.store.maintenance.needed_keys import NeededKeys
 from persona_profile.store.maintenance.reindexing import Reindexing
-from persona_profile.store.maintenance.rewrapping import Pace, Rewrapping
+from persona_profile.store.maintenance.rewrapping import Rewrapping
 
 DEFAULT_RATE: Final = 500
 """Data keys or profiles a second; a small part of the capacity of a database."""

@@ -79,21 +79,51 @@ class WalkProgress(_ProgressLine):
         self._done += 1
         if self._is_due():
             kind = "used proofs" if partition.startswith(USED_PROOF_PREFIX) else "emails"
-            # Partitions are digests, spread evenly: the last one shows the finished share.
-            share = int.from_bytes(partition[1:5].ljust(4, b"\0")) / 2**32
             rate = self._done / self.seconds
-            self._show(f"{kind}: {share:.0%}, {self._done:,} partitions done, {rate:,.0f} per second")
+            share = f"{_share(partition):.0%}"
+            self._show(f"{kind}: {share}, {self._done:,} partitions done, {rate:,.0f} per second")
 
 
-class CopyProgress(_ProgressLine):
-    """The progress of a copy, backup or restore, on a terminal or in a log."""
+class JobProgress(_ProgressLine):
+    """The progress of a job over a whole store or archive, on a terminal or in a log.
+
+    Attributes:
+        last: the last partition that was done.
+    """
 
     log_seconds = LOG_SECONDS
 
-    def __call__(self, stage: str, partitions: int, size: int) -> None:
+    def __init__(self, stream: TextIO, clock: Callable[[], float] = time.monotonic) -> None:
+        super().__init__(stream, clock)
+        self.last: bytes | None = None
+        self._part: tuple[str, bytes] | None = None
+        self._used_proofs = 0
+
+    def __call__(self, stage: str, partitions: int, size: int, last: bytes) -> None:
         """Show the progress."""
-        if self._is_due():
-            self._show(f"{stage}: {partitions:,} partitions, {byte_count(size)}")
+        if (part := (stage, last[:1])) != self._part:
+            self._part, self._part_began = part, self._clock()
+            self._first_share = _share(last)
+        self.last = last
+        if is_used_proof := last.startswith(USED_PROOF_PREFIX):
+            self._used_proofs = partitions
+        elif self._used_proofs > partitions:  # the next stage begins with an email
+            self._used_proofs = 0
+        if not self._is_due():
+            return
+        kind = "used proofs" if is_used_proof else "emails"
+        number = partitions if is_used_proof else partitions - self._used_proofs
+        text = f"{stage}: {_share(last):.0%} of the {kind}, {number:,} {kind}, {byte_count(size)}"
+        done = _share(last) - self._first_share
+        if done > 0:
+            left = (1 - _share(last)) * (self._clock() - self._part_began) / done
+            text += f", {timedelta(seconds=round(left))} left"
+        self._show(text)
+
+
+def _share(partition: bytes) -> float:
+    """Return the share of the partitions before this one: they are digests, spread evenly."""
+    return int.from_bytes(partition[1:5].ljust(4, b"\0")) / 2**32
 
 
 class RowProgress(_ProgressLine):

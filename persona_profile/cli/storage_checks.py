@@ -17,7 +17,8 @@ from persona_profile.cli.opening import (
     opened_store_with_keys,
 )
 from persona_profile.cli.plot_option import add_plot_option, drawing
-from persona_profile.cli.progress import STOPPED, WalkProgress, shown
+from persona_profile.cli.progress import STOPPED, JobProgress, shown
+from persona_profile.cli.rate_option import add_rate_option, pace_of
 from persona_profile.store.maintenance.key_use import count_use, missing_keys
 from persona_profile.store.maintenance.partition_check import Finding
 from persona_profile.store.maintenance.statistics import Distribution, Statistics, measure
@@ -36,11 +37,13 @@ def add_to(jobs: Any) -> None:
         type=_partition,
         help="go on after this partition, where an earlier run was stopped",
     )
+    add_rate_option(verify)
     verify.set_defaults(run=_verify)
 
     stats = jobs.add_parser("stats", help="count profiles, pictures and bytes")
     stats.add_argument("--json", action="store_true", help="for programs")
     add_plot_option(stats, "the sizes")
+    add_rate_option(stats)
     stats.set_defaults(run=_stats)
 
 
@@ -48,7 +51,7 @@ def _verify(options: argparse.Namespace) -> int:
     settings = load_settings(options.config)
     with (
         opened_store_with_keys(settings) as (backend, keys),
-        shown(WalkProgress(sys.stderr)) as progress,
+        shown(JobProgress(sys.stderr)) as progress,
     ):
         keyring = open_keyring_file(settings).load()
         use = count_use(backend, keys)
@@ -56,7 +59,8 @@ def _verify(options: argparse.Namespace) -> int:
             print(f"persona-profile: {problem}", file=sys.stderr)
         output = _JsonFindings() if options.json else _TextFindings(progress)
         try:
-            verified = Verification(backend, keys, output.finding).run(options.after, progress)
+            verification = Verification(backend, keys, output.finding)
+            verified = verification.run(options.after, progress, pace=pace_of(options))
         except STOPPED:
             progress.clear()
             if progress.last is not None:
@@ -69,7 +73,7 @@ def _verify(options: argparse.Namespace) -> int:
 class _TextFindings:
     """Prints findings as they come, then a summary."""
 
-    def __init__(self, progress: WalkProgress) -> None:
+    def __init__(self, progress: JobProgress) -> None:
         self._progress = progress
         self._has_header = False
 
@@ -95,8 +99,6 @@ class _TextFindings:
         rows.append(("  of these stale", f"{verified.stale_keys:,}"))
         if verified.moving:
             rows.append(("moves that have not ended", f"{verified.moving:,}"))
-        if verified.unsettled:
-            rows.append(("not checked, kept changing", f"{verified.unsettled:,}"))
         _print_rows(rows)
         print()
         if not verified.findings:
@@ -136,9 +138,9 @@ class _JsonFindings:
 
 def _stats(options: argparse.Namespace) -> int:
     draw = drawing("persona_profile.cli.storage_plot", options.plot)
-    progress = WalkProgress(sys.stderr)
+    progress = JobProgress(sys.stderr)
     with opened_store(load_settings(options.config)) as backend, shown(progress):
-        statistics = measure(backend, progress)
+        statistics = measure(backend, progress, pace=pace_of(options))
     draw(statistics)
     if options.json:
         print(json.dumps(_document(statistics), indent=1))

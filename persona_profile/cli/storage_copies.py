@@ -26,7 +26,8 @@ from persona_profile.cli.config import load_settings, loader
 from persona_profile.cli.failures import CommandFailed, WrongUsage
 from persona_profile.cli.opening import open_shared_backend, opened_store
 from persona_profile.cli.paths import input_path, is_standard_output, output_path
-from persona_profile.cli.progress import CopyProgress, shown
+from persona_profile.cli.progress import JobProgress, shown
+from persona_profile.cli.rate_option import add_rate_option, pace_of
 from persona_profile.cli.storage_ledger import WITHOUT, Demands, opened_demands
 from persona_profile.keys.configured import keyring_file, make_key_wrapper
 from persona_profile.keys.keyring import KeyringError
@@ -97,6 +98,7 @@ def _add_ledger(job: Any, text: str) -> None:
 
 
 def _finish(job: Any, run: Any) -> None:
+    add_rate_option(job)
     job.add_argument("--json", action="store_true", help="for programs")
     job.set_defaults(run=run)
 
@@ -112,7 +114,7 @@ def _copy(options: argparse.Namespace) -> int:
     with (
         closing(source),
         closing(destination),
-        shown(CopyProgress(sys.stderr), "start it again to go on") as progress,
+        shown(JobProgress(sys.stderr), "start it again to go on") as progress,
     ):
         _check_schema("SOURCE", source)
         _check_schema("DEST", destination)
@@ -126,6 +128,7 @@ def _copy(options: argparse.Namespace) -> int:
                 passes=options.passes,
                 overwrite=options.overwrite,
                 report=progress,
+                pace=pace_of(options),
             )
         seconds = progress.seconds
     _print_copied(result, seconds, as_json=options.json)
@@ -158,7 +161,7 @@ def _print_copied(result: CopyResult, seconds: float, *, as_json: bool) -> None:
 def _backup(options: argparse.Namespace) -> int:
     needed = NeededKeys()
     with (
-        shown(CopyProgress(sys.stderr), "there is no archive; start it again") as progress,
+        shown(JobProgress(sys.stderr), "there is no archive; start it again") as progress,
         # Before the store: with a closed standard output, the store could get its number.
         _archive_output(options.file) as file,
     ):
@@ -172,6 +175,7 @@ def _backup(options: argparse.Namespace) -> int:
                 inspect=needed.add,
                 keys=needed.record,
                 report=progress,
+                pace=pace_of(options),
             )
         seconds = progress.seconds
         # The archive itself may be the standard output.
@@ -204,7 +208,7 @@ def _restore(options: argparse.Namespace) -> int:
         raise WrongUsage(f"{options.file}: this is a folder") from None
     needed = NeededKeys()
     again = "start it again with --overwrite to go on"
-    with opened as file, shown(CopyProgress(sys.stderr), again) as progress:
+    with opened as file, shown(JobProgress(sys.stderr), again) as progress:
         if options.check:
             contents, written = check(file, inspect=needed.add, report=progress), 0
             demands = None
@@ -229,7 +233,7 @@ def _restore(options: argparse.Namespace) -> int:
 
 
 def _restore_from(
-    file: BinaryIO, options: argparse.Namespace, needed: NeededKeys, progress: CopyProgress
+    file: BinaryIO, options: argparse.Namespace, needed: NeededKeys, progress: JobProgress
 ) -> tuple[Restored, Demands | None]:
     settings = load_settings(options.config)
     has_demands = not (options.ledger or options.without_ledger)
@@ -257,6 +261,7 @@ def _restore_from(
             accept=accept,
             prepare=partial(homes.make_room, destination),
             report=progress,
+            pace=pace_of(options),
         )
         if demands is not None:
             progress.clear()

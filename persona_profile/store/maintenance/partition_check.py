@@ -1,6 +1,6 @@
 """The check of one partition of an email: every item opens, none is missing, none is left over.
 
-The partition may be in use; see `verification`.
+The items are those of one instant.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from backends import MAX_VALUE_BYTES, Backend, Item, ItemInfo
+from backends import Backend, Item, size_of
 from persona_profile.keys.records import RecordKey, is_record
 from persona_profile.keys.service import Unreadable
 from persona_profile.keys.wrapping import KeyWrapper
@@ -28,9 +28,6 @@ from persona_profile.store.items import (
 from persona_profile.store.partitions import read_items
 from persona_profile.store.profile import Picture, ProfileDocument
 from persona_profile.store.removals import PictureRemoval
-
-READ_BYTES: Final = MAX_VALUE_BYTES
-"""About the largest size of the renditions in memory."""
 
 _KNOWN_ITEMS: Final = {KEY_ITEM, PROFILE_ITEM, *ITEMS_OF_THE_ADDRESS}
 
@@ -60,12 +57,8 @@ class Finding:
     item: str = ""
 
 
-class Changed(Exception):
-    """A profile was written between two reads of it."""
-
-
 class PartitionCheck:
-    """One attempt at the check of an email's partition.
+    """The check of an email's partition.
 
     Attributes:
         findings: the findings.
@@ -77,42 +70,35 @@ class PartitionCheck:
         is_protected: the profile opens only with the person's own key, and was not opened.
         has_profile: the partition has a `profile` item.
         renditions: the number of renditions that were read.
-        bytes_read: bytes of all values that were read.
+        bytes_read: bytes of all values.
     """
 
-    def __init__(self, backend: Backend, keys: KeyWrapper, partition: bytes) -> None:
+    def __init__(
+        self, backend: Backend, keys: KeyWrapper, partition: bytes, items: Mapping[str, Item]
+    ) -> None:
         self._backend = backend
         self._keys = keys
         self._partition = partition
-        self._infos: Mapping[str, ItemInfo] = {}
-        self._versions: tuple[int | None, int | None] = (None, None)
+        self._items = items
         self._hides: Callable[[bytes], bool] = lambda _: False
         self.findings: list[Finding] = []
         self.wrapped: bytes | None = None
-        self.is_empty = False
+        self.is_empty = not items
         self.is_misplaced = False
         self.is_forward = False
         self.is_moving = False
         self.is_protected = False
-        self.has_profile = False
+        self.has_profile = PROFILE_ITEM in items
         self.renditions = 0
-        self.bytes_read = 0
+        self.bytes_read = size_of(items)
 
     def run(self) -> None:
-        """Run the check.
-
-        Raises:
-            Changed: the profile was written during the check; start again.
-        """
-        self._infos = {info.name: info for info in self._backend.list(self._partition)}
-        self.is_empty = not self._infos
-        for name in self._infos:
+        """Run the check."""
+        for name in self._items:
             if name not in _KNOWN_ITEMS and parse_picture_item(name) is None:
                 self._found(FindingKind.UNKNOWN_ITEM, name)
-        key, profile, others = self._read([REMOVAL_ITEM])
-        self._versions = _version(key), _version(profile)
-        self._check_removal(others.get(REMOVAL_ITEM))
-        self.has_profile = profile is not None
+        key, profile = self._items.get(KEY_ITEM), self._items.get(PROFILE_ITEM)
+        self._check_removal(self._items.get(REMOVAL_ITEM))
         if key is None and profile is None:
             self._check_orphans(())
         elif key is not None and Forward.parse(key.value) is not None:
@@ -167,19 +153,13 @@ class PartitionCheck:
         """Check that a protected profile's values are records which the data key does not open."""
         if not _is_under_another(data_key, PROFILE_ITEM, profile.value):
             self._found(FindingKind.UNREADABLE_PROFILE, PROFILE_ITEM)
-        names = [name for name in self._infos if parse_picture_item(name)]
+        names = [name for name in self._items if parse_picture_item(name)]
         for name, record in self._renditions(names):
             if not _is_under_another(data_key, name, record):
                 self._found(FindingKind.UNREADABLE_PICTURE, name)
 
     def _found(self, kind: FindingKind, item: str) -> None:
         self.findings.append(Finding(kind, self._partition, item))
-
-    def _read(self, names: Iterable[str]) -> tuple[Item | None, Item | None, Mapping[str, Item]]:
-        """Return the `key`, the `profile` and the named items, as they were at one instant."""
-        items = read_items(self._backend, self._partition, [KEY_ITEM, PROFILE_ITEM, *names])
-        self.bytes_read += sum(len(item.value) for item in items.values())
-        return items.pop(KEY_ITEM, None), items.pop(PROFILE_ITEM, None), items
 
     def _open_key(self, item: Item | None) -> RecordKey | None:
         """Return the data key; None if the key or the owner record does not open."""
@@ -210,7 +190,8 @@ class PartitionCheck:
             if not is_profile(read_items(self._backend, partition, [KEY_ITEM, PROFILE_ITEM])):
                 continue
             # After that read: a profile that moved meanwhile is no longer here.
-            if _version(self._read(())[0]) == key.version:
+            now = read_items(self._backend, self._partition, [KEY_ITEM]).get(KEY_ITEM)
+            if now is not None and now.version == key.version:
                 self._found(FindingKind.TWO_HOMES, KEY_ITEM)
 
     def _open_profile(self, data_key: RecordKey, item: Item) -> list[str] | None:
@@ -230,16 +211,12 @@ class PartitionCheck:
 
     def _renditions(self, names: Iterable[str]) -> Iterator[tuple[str, bytes]]:
         """Yield the records of named renditions; a missing one is a finding."""
-        for portion in self._portions(names):
-            key, profile, items = self._read(portion)
-            if (_version(key), _version(profile)) != self._versions:
-                raise Changed
-            for name in portion:
-                if name in items:
-                    self.renditions += 1
-                    yield name, items[name].value
-                else:
-                    self._found(FindingKind.DANGLING_PICTURE, name)
+        for name in names:
+            if name in self._items:
+                self.renditions += 1
+                yield name, self._items[name].value
+            else:
+                self._found(FindingKind.DANGLING_PICTURE, name)
 
     def _is_rendition(self, data_key: RecordKey, name: str, record: bytes) -> bool:
         try:
@@ -248,35 +225,10 @@ class PartitionCheck:
             return False
         return _is_image(image, name.rpartition(".")[2])
 
-    def _portions(self, names: Iterable[str]) -> Iterator[list[str]]:
-        """Divide renditions into reads of about READ_BYTES."""
-        portion: list[str] = []
-        size = 0
-        for name in names:
-            expected = self._infos[name].size if name in self._infos else 0
-            if portion and size + expected > READ_BYTES:
-                yield portion
-                portion, size = [], 0
-            portion.append(name)
-            size += expected
-        if portion:
-            yield portion
-
     def _check_orphans(self, names: Iterable[str]) -> None:
-        unnamed = [
-            info
-            for info in self._infos.values()
-            if parse_picture_item(info.name) is not None and info.name not in names
-        ]
-        if unnamed:
-            now = {info.name: info.version for info in self._backend.list(self._partition)}
-            for info in unnamed:
-                if now.get(info.name) == info.version:
-                    self._found(FindingKind.ORPHAN_ITEM, info.name)
-
-
-def _version(item: Item | None) -> int | None:
-    return item.version if item else None
+        for name in self._items:
+            if parse_picture_item(name) is not None and name not in names:
+                self._found(FindingKind.ORPHAN_ITEM, name)
 
 
 def _names(picture: Picture | None) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -15,28 +14,6 @@ from persona_profile.store.partitions import WalkReport, read_items, walk_items
 
 MAX_PASSES: Final = 10
 """If this many walks found stale data keys, some machine keeps wrapping with an older keyring."""
-
-
-class Pace:
-    """Limits work to a number of steps per second, so that the service beside it stays fast."""
-
-    def __init__(
-        self,
-        per_second: float,
-        clock: Callable[[], float] = time.monotonic,
-        sleep: Callable[[float], None] = time.sleep,
-    ) -> None:
-        self._pause = 1 / per_second
-        self._clock = clock
-        self._sleep = sleep
-        self._next = clock()
-
-    def __call__(self) -> None:
-        """Wait until the next step may begin."""
-        now = self._clock()
-        if now < self._next:
-            self._sleep(self._next - now)
-        self._next = max(now, self._next) + self._pause
 
 
 @dataclass(slots=True)

@@ -11,9 +11,10 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from backends import Backend, ItemInfo
-from backends.copying.transfer import walk
+from backends.copying.pace import UNLIMITED, Pace
+from backends.copying.transfer import Report, walk_listings
 from persona_profile.store.items import KEY_ITEM, PROFILE_ITEM, parse_picture_item
-from persona_profile.store.partitions import LEASES_PARTITION, USED_PROOF_PREFIX, WalkReport
+from persona_profile.store.partitions import LEASES_PARTITION, USED_PROOF_PREFIX
 
 _STEP: Final = 64
 _SIGNIFICANT_BITS: Final = 14
@@ -108,14 +109,15 @@ class Statistics:
             self.blank += 1
 
 
-def measure(backend: Backend, report: WalkReport = lambda _: None) -> Statistics:
+def measure(
+    backend: Backend, report: Report = lambda *_: None, *, pace: Pace = UNLIMITED
+) -> Statistics:
     """Return the statistics of a store."""
     statistics = Statistics()
-    for partition in walk(backend):
-        # A used proof is one item without a value: there is nothing to ask the store for.
+    for number, (partition, infos) in enumerate(walk_listings(backend, pace=pace), start=1):
         if partition.startswith(USED_PROOF_PREFIX):
             statistics.used_proofs += partition != LEASES_PARTITION
         else:
-            statistics.add(backend.list(partition))
-        report(partition)
+            statistics.add(infos)
+        report("counting", number, statistics.total_bytes, partition)
     return statistics

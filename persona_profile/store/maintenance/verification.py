@@ -1,44 +1,28 @@
 """The check of a store: every item opens, is in its place, and is part of a profile.
 
-The store may be in use. Writers between two reads cause no findings:
-
-- `get_many` sees a partition whole. If a rendition is missing beside the profile that names it, it
-  was missing at that instant. So each read of renditions reads `key` and `profile` again, and the
-  check starts again if they have changed.
-- Versions are never used twice. An item with the same version before and after the read of a profile
-  existed when that profile did not name it.
+The store may be in use: each partition is read whole, as it was at one instant.
 
 Items that are not sealed (`not_before`, used proofs) are checked by name only.
 """
 
 from __future__ import annotations
 
-import random
-import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
 from backends import Backend
-from backends.copying.transfer import walk
+from backends.copying.pace import UNLIMITED, Pace
+from backends.copying.transfer import Items, Report, walk_items
 from persona_profile.keys.service import Unreadable
 from persona_profile.keys.wrapping import KeyWrapper
 from persona_profile.store.maintenance.partition_check import (
-    Changed,
     Finding,
     FindingKind,
     PartitionCheck,
 )
-from persona_profile.store.partitions import (
-    LEASES_PARTITION,
-    USED_PROOF_ITEM,
-    USED_PROOF_PREFIX,
-    WalkReport,
-)
-
-PATIENCE_SECONDS: Final = 10.0
-"""How long a partition is read again while others keep writing to it."""
+from persona_profile.store.partitions import LEASES_PARTITION, USED_PROOF_ITEM, USED_PROOF_PREFIX
 
 MEANINGS: Final[Mapping[FindingKind, str]] = {
     FindingKind.UNREADABLE_KEY: "the data key or the owner record does not open with this keyring",
@@ -70,8 +54,7 @@ class Verified:
         stale_keys: data keys that the primary key does not wrap; no finding.
         moving: partitions with a move to another index key that has not ended, or with its leftover
             copy; no finding.
-        unsettled: partitions that could not be checked, as others kept writing to them.
-        findings: by kind.
+            findings: by kind.
     """
 
     partitions: int = 0
@@ -83,7 +66,6 @@ class Verified:
     key_versions: Counter[str] = field(default_factory=Counter)
     stale_keys: int = 0
     moving: int = 0
-    unsettled: int = 0
     findings: Counter[FindingKind] = field(default_factory=Counter)
 
 
@@ -92,51 +74,48 @@ class Verification:
 
     Args:
         on_finding: called with each finding.
-        patience: seconds during which a partition is read again while others keep writing to it.
     """
 
     def __init__(
-        self,
-        backend: Backend,
-        keys: KeyWrapper,
-        on_finding: Callable[[Finding], None],
-        *,
-        patience: float = PATIENCE_SECONDS,
+        self, backend: Backend, keys: KeyWrapper, on_finding: Callable[[Finding], None]
     ) -> None:
         self._backend = backend
         self._keys = keys
         self._on_finding = on_finding
-        self._patience = patience
         self.verified = Verified()
 
-    def run(self, after: bytes | None = None, report: WalkReport = lambda _: None) -> Verified:
+    def run(
+        self,
+        after: bytes | None = None,
+        report: Report = lambda *_: None,
+        *,
+        pace: Pace = UNLIMITED,
+    ) -> Verified:
         """Check the partitions that follow `after`."""
-        for partition in walk(self._backend, after):
+        for partition, items in walk_items(self._backend, after, pace):
             self.verified.partitions += 1
             if partition == LEASES_PARTITION:
                 pass
             elif partition.startswith(USED_PROOF_PREFIX):
-                self._check_used_proof(partition)
+                self._check_used_proof(partition, items)
             else:
-                self._check(partition)
-            report(partition)
+                self._check(partition, items)
+            report("checking", self.verified.partitions, self.verified.bytes_read, partition)
         return self.verified
 
     def _found(self, finding: Finding) -> None:
         self.verified.findings[finding.kind] += 1
         self._on_finding(finding)
 
-    def _check_used_proof(self, partition: bytes) -> None:
+    def _check_used_proof(self, partition: bytes, items: Items) -> None:
         self.verified.used_proofs += 1
-        for info in self._backend.list(partition):
-            if info.name != USED_PROOF_ITEM:
-                self._found(Finding(FindingKind.UNKNOWN_ITEM, partition, info.name))
+        for name in items:
+            if name != USED_PROOF_ITEM:
+                self._found(Finding(FindingKind.UNKNOWN_ITEM, partition, name))
 
-    def _check(self, partition: bytes) -> None:
-        check = self._settled(partition)
-        if check is None:
-            self.verified.unsettled += 1
-            return
+    def _check(self, partition: bytes, items: Items) -> None:
+        check = PartitionCheck(self._backend, self._keys, partition, items)
+        check.run()
         self.verified.profiles += check.has_profile
         self.verified.protected += check.is_protected
         self.verified.moving += check.is_moving
@@ -152,20 +131,6 @@ class Verification:
             findings = [] if check.is_empty else [Finding(FindingKind.UNKNOWN_PARTITION, partition)]
         for finding in findings:
             self._found(finding)
-
-    def _settled(self, partition: bytes) -> PartitionCheck | None:
-        """Check a partition again until nobody writes to it meanwhile; None after `patience`."""
-        deadline = time.monotonic() + self._patience
-        while True:
-            check = PartitionCheck(self._backend, self._keys, partition)
-            try:
-                check.run()
-            except Changed:
-                if time.monotonic() > deadline:
-                    return None
-                time.sleep(random.uniform(0, 0.01))  # noqa: S311 - no secret
-            else:
-                return check
 
     def _count_key(self, wrapped: bytes) -> None:
         try:

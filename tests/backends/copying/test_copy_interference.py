@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from support.servers.applications import Clock
-from support.stores.stores import FUTURE, Everything, everything, partition_of
+from support.stores.stores import FUTURE, Everything, WithDefaults, everything, partition_of
 
 from backends import Backend, Delete, Put
 from backends.copying.copy_state import CopyState
@@ -51,7 +51,7 @@ class Steps:
                     self._is_acting = False
 
 
-class Stepped(MemoryBackend):
+class Stepped(WithDefaults):
     """A store that counts each call before it and after it."""
 
     def __init__(self, steps: Steps, clock: Clock) -> None:
@@ -115,8 +115,7 @@ class World:
         self.steps.count, self.steps.at, self.steps.action = 0, at, action
         state = CopyState(self._state)
         try:
-            # With one worker the n-th call is always the same.
-            return copy(self.source, self.destination, state, clock=self._clock, passes=9, workers=1)
+            return copy(self.source, self.destination, state, clock=self._clock, passes=9)
         finally:
             self.steps.at = 0
             state._database.close()  # as a kill does: uncommitted changes are lost

@@ -7,11 +7,10 @@ from collections.abc import Mapping, Sequence
 
 import pytest
 from support.stores.stepping import Actor
-from support.stores.stores import everything, fill
+from support.stores.stores import WithDefaults, everything, fill
 
-from backends import Delete, Item, Put
+from backends import Busy, Delete, Item, Put
 from backends.copying.groups import read_all
-from backends.copying.transfer import Busy
 from backends.engines.memory import MemoryBackend
 
 PAIRS = 5
@@ -111,7 +110,7 @@ def test_more_than_a_page():
 def test_partitions_that_never_stand_still():
     """A group that is written at each read is an error in the end."""
 
-    class Written(MemoryBackend):
+    class Written(WithDefaults):
         def get_many(self, addresses):
             found = super().get_many(addresses)
             self.apply(older(0), [Put("key", b"again")])

@@ -19,6 +19,7 @@ from support.stores.stores import (
     write_all,
 )
 
+import backends
 from backends import MAX_BATCH_BYTES, MAX_VALUE_BYTES, Address, Delete, Item, Put, Unavailable
 from backends.copying.copy_state import CopyState, InvalidState
 from backends.copying.online_copy import CopyResult, copy
@@ -191,10 +192,10 @@ class TestCopy:
     def test_goes_on_where_it_was(self, tmp_path):
         """A copy that is started again skips the partitions that its pass has done."""
         source, destination = MemoryBackend(), Watched()
-        fill(source, 500)
+        fill(source, 1200)
 
         def fail() -> None:
-            if destination.writes == 350:
+            if destination.writes == 1100:
                 raise Unavailable
 
         destination.before_write = fail
@@ -203,10 +204,11 @@ class TestCopy:
         destination.before_write = lambda: None
         seen = []
         with CopyState(tmp_path / "state") as state:
-            assert state.position() == sorted([b"\x00mark", *map(partition_of, range(500))])[299]
+            assert state.position() == sorted([b"\x00mark", *map(partition_of, range(1200))])[999]
             copy(source, destination, state, report=lambda *each: seen.append(each))
-        assert [count for stage, count, _ in seen if stage == "pass 1"] == [100, 200, 201]
-        assert [count for stage, count, _ in seen if stage == "pass 2"][-1] == 501
+        counts = {stage: [count for each, count, *_ in seen if each == stage] for stage, *_ in seen}
+        assert counts["pass 1"] == list(range(1, 202))
+        assert counts["pass 2"] == list(range(1, 1202))
 
     def test_destination_that_is_not_empty(self, tmp_path):
         """A destination that is not empty stays as it is, unless `overwrite` is set."""
@@ -283,8 +285,9 @@ class TestCopy:
         with pytest.raises(NotWritten):
             copy(source, Forgetful(), state)
 
-    def test_partition_without_rest(self, state):
+    def test_partition_without_rest(self, state, monkeypatch):
         """A partition written faster than it is read is a difference, and not copied in part."""
+        monkeypatch.setattr(backends, "PATIENCE_SECONDS", 0.05)
         source, destination = Watched(), MemoryBackend()
         fill(source, 3)
 
@@ -292,7 +295,7 @@ class TestCopy:
             MemoryBackend.apply(source, partition_of(1), [Put(NAMES[0], random.randbytes(5))])
 
         source.before_read = write
-        result = copy(source, destination, state, passes=2, patience=0.05)
+        result = copy(source, destination, state, passes=2)
         assert (result.equal, result.differing) == (False, 1)
         assert partition_of(1) not in everything(destination)
         source.before_read = lambda: None

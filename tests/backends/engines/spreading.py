@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
 
-from backends import Address, Backend, Item, ItemInfo, Operation
+from backends import Address, Backend, BatchOutcome, Item, ItemInfo, Operation
 
 
 class SpreadBackend(Backend):
@@ -26,6 +26,17 @@ class SpreadBackend(Backend):
 
     def list(self, partition: bytes) -> Sequence[ItemInfo]:
         return self._next().list(partition)
+
+    def list_many(self, partitions: Iterable[bytes]) -> Mapping[bytes, Sequence[ItemInfo]]:
+        return self._next().list_many(partitions)
+
+    def read_many(
+        self, partitions: Sequence[bytes], max_bytes: int
+    ) -> Mapping[bytes, Mapping[str, Item]]:
+        return self._next().read_many(partitions, max_bytes)
+
+    def apply_many(self, batches: Mapping[bytes, Sequence[Operation]]) -> Mapping[bytes, BatchOutcome]:
+        return self._next().apply_many(batches)
 
     def scan(self, after: bytes | None, limit: int) -> Sequence[bytes]:
         return self._next().scan(after, limit)

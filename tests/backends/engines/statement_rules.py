@@ -24,7 +24,9 @@ VERSION_TABLE = "schema_version"
 SCHEMA_USER = "persona_admin"
 """The user of the database that may change the schema; the user of the service may not."""
 
-TRANSACTION_STATEMENTS = 2 * MAX_OPERATIONS
+TRANSACTION_STATEMENTS = 5 * MAX_OPERATIONS // 2
+"""Two for each operation, and one for each two or more rows that turn out to exist."""
+
 SESSION_VARIABLES = {"AUTOCOMMIT", "INNODB_LOCK_WAIT_TIMEOUT", "SQL_MODE"}
 """Variables that a connection may set: all four products support them."""
 
@@ -40,6 +42,7 @@ _KNOWN_PARTS = {
     exp.Table,
     exp.From,
     exp.Where,
+    exp.Group,
     exp.Order,
     exp.Ordered,
     exp.Limit,
@@ -64,6 +67,7 @@ _KNOWN_PARTS = {
     exp.HexString,
     exp.Literal,
     exp.Length,
+    exp.Sum,
     exp.Anonymous,
     exp.SessionParameter,
     exp.CurrentVersion,

@@ -1,8 +1,10 @@
 from collections.abc import Iterator
 
 import pytest
+from support.stores.stores import WithDefaults
 
-from backends import Address, Put
+import backends
+from backends import Address, Busy, Put
 from backends.engines.memory import MemoryBackend
 from backends.testing.conformance import BackendConformance
 
@@ -13,6 +15,29 @@ class TestMemory(BackendConformance):
         backend = MemoryBackend()
         yield backend
         backend.close()
+
+
+class TestDefaults(BackendConformance):
+    @pytest.fixture
+    def backend(self) -> Iterator[MemoryBackend]:
+        backend = WithDefaults()
+        yield backend
+        backend.close()
+
+
+def test_reads_of_partitions_that_never_stand_still(monkeypatch):
+    """An engine without reads of whole partitions gives up after some time."""
+    monkeypatch.setattr(backends, "PATIENCE_SECONDS", 0.05)
+
+    class Written(WithDefaults):
+        def get_many(self, addresses):
+            self.apply(b"p", [Put("x", b"")])
+            return super().get_many(addresses)
+
+    backend = Written()
+    backend.apply(b"p", [Put("x", b"")])
+    with pytest.raises(Busy):
+        backend.read_many([b"p"], 1)
 
 
 def test_expires_by_the_clock():

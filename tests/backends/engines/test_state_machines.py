@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 from support.servers.mariadb import MariaDB
+from support.stores.stores import WithDefaults
 
 from backends import Backend
 from backends.engines.memory import MemoryBackend
@@ -26,6 +27,11 @@ RELAXED = settings(
 class MemoryMachine(BackendMachine):
     def make_backend(self, clock: Callable[[], float]) -> Backend:
         return MemoryBackend(clock)
+
+
+class DefaultsMachine(BackendMachine):
+    def make_backend(self, clock: Callable[[], float]) -> Backend:
+        return WithDefaults(clock)
 
 
 class SqliteMachine(BackendMachine):
@@ -51,6 +57,8 @@ class MariaDBMachine(BackendMachine):
 
 TestMemoryMachine = MemoryMachine.TestCase
 TestMemoryMachine.settings = RELAXED
+TestDefaultsMachine = DefaultsMachine.TestCase
+TestDefaultsMachine.settings = RELAXED
 TestSqliteMachine = SqliteMachine.TestCase
 TestSqliteMachine.settings = RELAXED
 

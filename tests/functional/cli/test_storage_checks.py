@@ -130,7 +130,6 @@ class TestVerify:
             "stale_keys": 0,
             "protected": 0,
             "moving": 0,
-            "unsettled": 0,
         }
 
     def test_damage(self, folder, backend):
@@ -172,14 +171,14 @@ class TestVerify:
     def test_stopped(self, folder, backend, monkeypatch, capsys, stopped_by, status):
         """A run that is stopped, by a person or by the storage, prints how to go on."""
         first, second, _ = emails(backend)
-        read = SqliteBackend.list
+        read = SqliteBackend.read_many
 
-        def stopping(self, partition):
-            if partition == second:
+        def stopping(self, partitions, max_bytes):
+            if partitions[0] == second:
                 raise stopped_by
-            return read(self, partition)
+            return read(self, partitions[:1], max_bytes)
 
-        monkeypatch.setattr(SqliteBackend, "list", stopping)
+        monkeypatch.setattr(SqliteBackend, "read_many", stopping)
         assert cli.main(["-c", str(folder / "test.ini"), "storage", "verify"]) == status
         said = capsys.readouterr()
         assert f"stopped; go on with --after {first.hex()}\n" in said.err

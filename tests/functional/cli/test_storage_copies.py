@@ -176,30 +176,10 @@ class TestCopy:
         for result in (unprepared, there, returned, rejected):
             assert "secret" not in result.stdout + result.stderr
 
-    def test_killed_again_and_again(self, stores, full_store):
-        """A copy that is killed at any instant goes on after a start, and makes the stores equal."""
-        destination = stores.open("b")
-        arguments = ("storage", "copy", full_store, stores.url("b"))
-        kills = 0
-        for _ in range(4):
-            before = len(everything(destination))
-            process = start(*arguments)
-            while process.poll() is None and len(everything(destination)) == before:
-                time.sleep(0.001)
-            kills += process.poll() is None
-            process.kill()
-            process.communicate()
-        result = run(*arguments)
-        assert result.returncode == 0, result.stderr
-        assert kills > 0
-        source = SqliteBackend.from_url(full_store)
-        assert everything(destination) == everything(source)
-        source.close()
-
     def test_stopped_by_hand(self, stores, full_store):
         """Ctrl-C ends a copy with status 130 and one line; started again it goes on."""
         destination = stores.open("b")
-        process = start("storage", "copy", full_store, stores.url("b"))
+        process = start("storage", "copy", full_store, stores.url("b"), "--rate", 1)
         while not destination.scan(None, 1):
             time.sleep(0.02)
         process.send_signal(signal.SIGINT)
@@ -413,37 +393,6 @@ class TestBackup:
             assert result.returncode == 1
             assert "the archive is damaged in the record at byte" in result.stderr
         assert not everything(destination)
-
-    def has_written(self, stores, size):
-        """Return whether a running backup has written more than some bytes."""
-        return any(path.stat().st_size >= size for path in stores.folder.glob(".archive.*.partial"))
-
-    def test_killed_again_and_again(self, stores, full_store):
-        """A backup that is killed leaves no file of that name; a restore that is killed can go on."""
-        ini = stores.ini("full", f"backend = sqlite\nbackend.url = {full_store}")
-        destination = stores.open("b")
-        for size in (0, 1, 100_000):
-            process = start("-c", ini, "storage", "backup", "archive")
-            while process.poll() is None and not self.has_written(stores, size):
-                time.sleep(0.001)
-            process.kill()
-            process.communicate()
-            for left in stores.folder.glob(".archive.*.partial"):
-                left.unlink()
-        if (stores.folder / "archive").exists():
-            assert run("storage", "restore", "archive", "--check").returncode == 0
-        assert run("-c", ini, "storage", "backup", "archive").returncode == 0
-        restore = ("-c", stores.ini("b"), "storage", "restore", "archive", "--without-ledger")
-        process = start(*restore)
-        while not destination.scan(None, 1):
-            time.sleep(0.02)
-        process.kill()
-        process.communicate()
-        assert run(*restore).returncode == 1
-        assert run(*restore, "--overwrite").returncode == 0
-        source = SqliteBackend.from_url(full_store)
-        assert everything(destination) == everything(source)
-        source.close()
 
     def test_stopped_by_hand(self, stores, full_store):
         """Ctrl-C ends a backup with status 130 and leaves no file at all."""

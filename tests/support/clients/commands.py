@@ -22,7 +22,7 @@ import subprocess
 import sys
 import tempfile
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 WRITE_SECONDS = "TESTS_WRITE_SECONDS"
@@ -109,7 +109,11 @@ class Command:
 
 
 def run_command(
-    *arguments: object, folder: Path | None = None, stdin: bytes = b"", **environment: str
+    *arguments: object,
+    folder: Path | None = None,
+    stdin: bytes = b"",
+    during: Callable[[int], None] = lambda _process: None,
+    **environment: str,
 ) -> subprocess.CompletedProcess[str]:
     """Run `persona-profile` with arguments; return its status and output.
 
@@ -117,6 +121,7 @@ def run_command(
         *arguments: arguments of the command.
         folder: the working directory; by default the tests' own.
         stdin: the standard input.
+        during: called with the id of the process while it runs.
         **environment: variables in addition to those of the tests.
 
     Raises:
@@ -132,6 +137,7 @@ def run_command(
         standard = [each.fileno() for each in (given, output, errors)]
         command = Command(arguments, standard, folder, environment)
         try:
+            during(command.pid)
             status = command.wait(SECONDS)
         except BaseException:  # nobody waits for the command any more
             command.kill()

@@ -103,10 +103,10 @@ class Store:
         partition = self.keys.partition(email)
         return [info.name for info in self.backend.list(partition) if "/" in info.name]
 
-    def verify(self, **options: float) -> tuple[list[Finding], Verified]:
+    def verify(self) -> tuple[list[Finding], Verified]:
         """Return the findings and the result of verification."""
         findings: list[Finding] = []
-        return findings, Verification(self.backend, self.keys, findings.append, **options).run()
+        return findings, Verification(self.backend, self.keys, findings.append).run()
 
     def only_finding(self) -> tuple[str, str, str]:
         """Return kind, email and item of the only finding."""

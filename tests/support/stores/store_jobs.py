@@ -143,8 +143,7 @@ class Copy(Work):
             destination.before = backend.before
         destination.after = self.watch
         with CopyState(self.state) as state:
-            # With one worker the n-th call is always the same.
-            return copy(backend, destination, state, clock=self.world.clock, passes=4, workers=1)
+            return copy(backend, destination, state, clock=self.world.clock, passes=4)
 
     def acknowledged(self, result: object) -> None:
         self.made_equal(self, result)

@@ -118,7 +118,7 @@ class Machine:
     def findings(self, backend: Backend) -> list[Finding]:
         """Return the findings of verification, without marks under an older keyring."""
         findings: list[Finding] = []
-        Verification(backend, self.keys, findings.append, patience=0).run()
+        Verification(backend, self.keys, findings.append).run()
         return [each for each in findings if not self._is_late_mark(backend, each)]
 
     def _is_late_mark(self, backend: Backend, finding: Finding) -> bool:

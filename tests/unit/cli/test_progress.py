@@ -4,7 +4,7 @@ import io
 
 import pytest
 
-from persona_profile.cli.progress import CopyProgress, RowProgress, WalkProgress
+from persona_profile.cli.progress import JobProgress, RowProgress, WalkProgress
 
 
 class Terminal(io.StringIO):
@@ -42,31 +42,54 @@ class TestProgress:
         assert stream.getvalue() == ""
 
 
+LINES = (
+    "writing: 25% of the used proofs, 50 used proofs, 0 B",
+    "writing: 0% of the emails, 1 emails, 0 B",
+    "writing: 25% of the emails, 101 emails, 10.0 MB, 0:00:15 left",
+    "writing: 50% of the emails, 201 emails, 20.0 MB, 0:00:10 left",
+)
+
+
 @pytest.mark.parametrize(
     ("stream", "expected"),
     [
-        (
-            Terminal(),
-            "".join(
-                f"\r\x1b[Kpass 1: 1,{number}00 partitions, {number}.00 MB" for number in (1, 2, 3, 4)
-            )
-            + "\r\x1b[K",
-        ),
-        (io.StringIO(), "pass 1: 1,200 partitions, 2.00 MB\npass 1: 1,400 partitions, 4.00 MB\n"),
+        (Terminal(), "".join(f"\r\x1b[K{line}" for line in LINES) + "\r\x1b[K"),
+        (io.StringIO(), "".join(f"{line}\n" for line in LINES[1::2])),
     ],
     ids=["terminal", "log"],
 )
 def test_progress(stream, expected):
     """Progress is one line that changes each second on a terminal, and a line in ten seconds else."""
     seconds = [0.0]
-    progress = CopyProgress(stream, lambda: seconds[0])
-    for number in range(1, 5):
+    progress = JobProgress(stream, lambda: seconds[0])
+    for count, size, last in (
+        (50, 0, b"\0\x40"),
+        (51, 0, b"\1\x00"),
+        (151, 10**7, b"\1\x40"),
+        (251, 2 * 10**7, b"\1\x80"),
+    ):
         seconds[0] += 5
         for _ in range(3):
-            progress("pass 1", 1000 + 100 * number, number * 1_000_000)
+            progress("writing", count, size, last)
     assert progress.seconds == 20
+    assert progress.last == b"\1\x80"
     progress.clear()
     assert stream.getvalue() == expected
+
+
+def test_next_stage():
+    """The next stage counts its own emails, and its time from its own beginning on."""
+    seconds = [0.0]
+    terminal = Terminal()
+    progress = JobProgress(terminal, lambda: seconds[0])
+    for stage in ("checking", "writing"):
+        for number, partition in enumerate((b"\0\x80", b"\1\x40", b"\1\x80"), start=1):
+            seconds[0] += 7000
+            progress(stage, number, 0, partition)
+    lines = terminal.getvalue().split("\r\x1b[K")
+    assert lines[3] == "checking: 50% of the emails, 2 emails, 0 B, 3:53:20 left"
+    assert lines[6] == "writing: 50% of the emails, 2 emails, 0 B, 3:53:20 left"
+    assert lines[4] == "writing: 50% of the used proofs, 1 used proofs, 0 B"
 
 
 def test_rows():

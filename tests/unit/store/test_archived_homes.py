@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import itertools
 import random
 from contextlib import closing
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support.stores.archives import backup, restore
@@ -40,11 +40,12 @@ FIRST: Seen = ("first", PICTURE)
 RUNS = 40
 
 
-def back_up(backend: Backend, path: Path, keyring: Keyring | None = PROMOTED) -> None:
+def back_up(backend: Backend, path: Path, keyring: Keyring | None = PROMOTED, **options: Any) -> None:
     """Write a backup as the command does."""
     keys = None if keyring is None else KeyWrapper(keyring)
     with closing(ArchivedHomes(keys)) as homes:
-        backup(backend, path, software="test", related=homes.related, clock=backend._clock)
+        options |= {"related": homes.related, "clock": backend._clock}
+        backup(backend, path, software="test", **options)
 
 
 def bring_back(path: Path, backend: Backend, *, overwrite: bool = False) -> None:
@@ -115,23 +116,17 @@ def test_any_order(action, tmp_path):
 
 def test_moved_and_written_between_the_partitions(world, tmp_path):
     """A profile that moves after its old partition was saved is in the backup once."""
-    scans = itertools.count()
+    seen_keys = [1]
 
-    def move_and_write() -> None:
-        # The walk comes to the partitions under the new key: all that was saved has moved since.
-        if next(scans) == 1:
+    def move_and_write(_stage, _number, _size, partition) -> None:
+        # The walk comes to the partitions under the new key: all that was saved moves now.
+        if partition[0] != seen_keys[-1]:
+            seen_keys.append(partition[0])
             world.move()
             writes(world.promoted)
 
-    class Interfered(MemoryBackend):
-        def __init__(self) -> None:
-            self.__dict__ = world.backend.__dict__
-
-        def scan(self, after, limit):
-            move_and_write()
-            return super().scan(after, limit)
-
-    back_up(Interfered(), tmp_path / "archive")
+    back_up(world.backend, tmp_path / "archive", report=move_and_write)
+    assert seen_keys == [1, 2]
     assert seen(world.promoted, ALICE) == ("second", PICTURE)
     store = restored(tmp_path / "archive", world.backend.now)
     assert seen(store, ALICE) == FIRST

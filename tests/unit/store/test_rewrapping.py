@@ -17,7 +17,7 @@ from persona_profile.errors import InvalidSession
 from persona_profile.keys.keyring import KeyKind, Keyring, KeyState
 from persona_profile.store.items import KEY_ITEM, PROFILE_ITEM
 from persona_profile.store.maintenance.key_use import count_use
-from persona_profile.store.maintenance.rewrapping import MAX_PASSES, Pace, Rewrapping
+from persona_profile.store.maintenance.rewrapping import MAX_PASSES, Rewrapping
 
 OLD = Keyring([key(1)], [key(9)])
 PROMOTED = Keyring([key(1, KeyState.DECRYPT_ONLY), key(2)], [key(9)])
@@ -171,18 +171,3 @@ class TestCounting:
         use = count_use(old.backend, old.keys)
         assert (use.wraps, use.unreadable) == ({"1": 1}, 1)
         assert old.get(BOB, PROFILE_ITEM)
-
-
-class TestPace:
-    def test_holds_back(self):
-        """Steps keep the rate, also after a pause."""
-        began = time.monotonic()
-        pace = Pace(100)
-        for _ in range(11):
-            pace()
-        assert time.monotonic() - began >= 0.1
-        time.sleep(0.1)
-        began = time.monotonic()
-        for _ in range(3):
-            pace()
-        assert time.monotonic() - began >= 0.02
