@@ -50,7 +50,8 @@ def production(
 
     Args:
         folder: a new folder, for its files.
-        settings: those that differ from `production.ini`; by default it stores in memory.
+        settings: those that differ from `production.ini`; by default it stores in memory, the ledger
+            in the folder.
         arguments: more of `serve`.
         cores: the cores that it may use; all by default.
         command: starts it.
@@ -61,6 +62,7 @@ def production(
     given = {
         "backend": "memory",
         "backend.url": "",
+        "ledger.url": f"sqlite:///{folder}/ledger.sqlite",
         "public_origins": "http://127.0.0.1:6543",
         "metrics.listen": f"127.0.0.1:{free_port()}",
         "listen": f"127.0.0.1:{port}",
