@@ -17,7 +17,7 @@ import socket
 import statistics
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -28,6 +28,7 @@ from waitress import create_server
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
+from production import Served
 from support.clients.identities import (
     AUDIENCE,
     assertion_claims,
@@ -38,6 +39,10 @@ from support.clients.identities import (
 from support.pictures.workers import processor_seconds
 
 from persona_profile.auth.browserid_keys import sign_jws
+from persona_profile.runtime.waiting import DEFAULT_THREADS
+
+FIRST_CORE = {0}
+"""Of a server; clients have the others."""
 
 SECONDS = 3.0
 CONNECTIONS = 4
@@ -63,27 +68,20 @@ def hello_app():
 HELLO: Request = ("GET", "/hello", b"", {})
 
 
-def _serve(make: Callable[..., object], arguments: tuple, ports: multiprocessing.Queue) -> None:
-    os.sched_setaffinity(0, {0})
+def _serve_hello(ports: multiprocessing.Queue) -> None:
+    os.sched_setaffinity(0, FIRST_CORE)
     logging.getLogger("waitress").setLevel(logging.ERROR)  # it warns of each request that waits
-    server = create_server(make(*arguments), listen="127.0.0.1:0", threads=8)
+    server = create_server(hello_app(), listen="127.0.0.1:0", threads=DEFAULT_THREADS)
     ports.put(server.effective_port)
     server.run()
 
 
-class Served(NamedTuple):
-    """A server: its process id, and the port of loopback where it answers."""
-
-    pid: int
-    port: int
-
-
 @contextmanager
-def served(make: Callable[..., object], *arguments: object) -> Iterator[Served]:
-    """Serve what a function of a module makes, in a process of its own on the first core."""
+def hello_server() -> Iterator[Served]:
+    """Serve "hello" on waitress with its own defaults, in a process of its own on the first core."""
     context = multiprocessing.get_context("spawn")
     ports = context.Queue()
-    process = context.Process(target=_serve, args=(make, arguments, ports), daemon=True)
+    process = context.Process(target=_serve_hello, args=(ports,), daemon=True)
     process.start()
     try:
         yield Served(process.pid, ports.get(timeout=30))
@@ -195,8 +193,14 @@ class Clients:
         }
         self._count = 0
 
-    def session(self, audience: str = AUDIENCE, *, fresh_certificates: bool = False) -> Request:
-        """Return a POST that proves both emails to an origin."""
+    def session(
+        self,
+        audience: str = AUDIENCE,
+        *,
+        fresh_certificates: bool = False,
+        thumbnails: int | None = None,
+    ) -> Request:
+        """Return a POST that proves both emails to an origin, and asks for thumbnails of a size."""
         proofs = []
         for email, key in self._keys.items():
             self._count += 1
@@ -206,7 +210,8 @@ class Clients:
                 certificate = sign_jws(claims, self._issuer)
             claims = assertion_claims(audience, nonce=self._count)
             proofs.append({"assertion": f"{certificate}~{sign_jws(claims, key)}"})
-        body = json.dumps({"proofs": proofs}).encode()
+        more = {} if thumbnails is None else {"thumbnails": thumbnails}
+        body = json.dumps({"proofs": proofs, **more}).encode()
         return "POST", "/v1/sessions", body, {"Content-Type": "application/json"}
 
     def sessions(
@@ -214,12 +219,13 @@ class Clients:
         audience: str = AUDIENCE,
         *,
         fresh_certificates: bool = False,
+        thumbnails: int | None = None,
         connections: int = CONNECTIONS,
     ) -> list[list[Request]]:
         """Return more such POSTs for each connection than can be answered in one run."""
         return [
             [
-                self.session(audience, fresh_certificates=fresh_certificates)
+                self.session(audience, fresh_certificates=fresh_certificates, thumbnails=thumbnails)
                 for _ in range(PREPARED * CONNECTIONS // connections)
             ]
             for _ in range(connections)
@@ -243,6 +249,19 @@ def _ask(port: int, method: str, path: str, body: bytes, headers: dict[str, str]
     connection.close()
     assert response.status < 300, answer
     return answer
+
+
+def set_pictures(port: int, token: str, picture: bytes) -> None:
+    """Give both emails of a session a picture."""
+    headers = {"Authorization": f"Bearer {token}", "Content-Type": "image/jpeg"}
+    for email in EMAILS:
+        _ask(port, "PUT", f"/v1/profiles/{email}/picture", picture, headers)
+
+
+def edit(token: str) -> Request:
+    """Return a change of one claim."""
+    headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+    return "PATCH", f"/v1/profiles/{EMAILS[0]}", b'{"name": "Alice"}', headers
 
 
 def all_profiles(token: str) -> Request:

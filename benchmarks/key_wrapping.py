@@ -1,19 +1,18 @@
 """What sealing and key wrapping cost of a dialog open and of a picture read, as a share.
 
-A waitress process on a private MariaDB answers requests, one after the other. Its functions that
-wrap, unwrap, seal and open, also tokens, are timed where they are called. Printed are their shares in
-the time that the client waits, and in the CPU time of the process, of which the database's is no part.
+The service, as it is served, on a private MariaDB answers requests, one after the other. Its functions
+that wrap, unwrap, seal and open, also tokens, are timed where they are called. Printed are their
+shares in the time that the client waits, and in the CPU time of the process, of which the database's is
+no part.
 """
 
 from __future__ import annotations
 
 import argparse
-import ctypes
 import functools
 import http.client
 import io
 import json
-import multiprocessing
 import os
 import statistics
 import sys
@@ -27,46 +26,13 @@ from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
-from driving import EMAILS, Clients, Request, Served, served
-from support.servers.applications import application
+from driving import EMAILS, FIRST_CORE, Clients, Request
+from production import Served, production
 from support.servers.mariadb import MariaDB
-
-from persona_profile.keys.keyring_service import KeyringService
-from persona_profile.keys.records import RecordKey
-from persona_profile.keys.wrapping import KeyWrapper
+from timed_service import Spent
 
 REQUESTS = 60
 """Of each kind in each round."""
-
-TIMED = (
-    (KeyringService, "wrap"),
-    (KeyringService, "unwrap"),
-    (RecordKey, "seal"),
-    (RecordKey, "open"),
-    (KeyWrapper, "seal_token"),
-    (KeyWrapper, "open_token"),
-)
-
-
-def add_time(function: Callable[..., bytes], spent: ctypes.c_double) -> Callable[..., bytes]:
-    """Return a function that adds the seconds that it takes."""
-
-    def timed(*arguments: object) -> bytes:
-        began = time.perf_counter()
-        try:
-            return function(*arguments)
-        finally:
-            spent.value += time.perf_counter() - began
-
-    return timed
-
-
-def timed_app(folder: str, url: str, spent: ctypes.c_double):
-    """Return the service on a database, with the pinned issuers of a folder."""
-    for owner, name in TIMED:
-        setattr(owner, name, add_time(getattr(owner, name), spent))
-    settings = {"backend": "mysql", "backend__url": url, "pictures__formats": "avif webp jpeg"}
-    return application(Path(folder), browserid__pinned_issuers=f"{folder}/issuers.json", **settings)
 
 
 class Dialog:
@@ -115,12 +81,17 @@ class Dialog:
 
 
 @contextmanager
-def running(url: str, spent: ctypes.c_double) -> Iterator[Dialog]:
-    """Run the service."""
-    with tempfile.TemporaryDirectory() as folder:
-        clients = Clients(folder)
-        with served(timed_app, folder, url, spent) as server:
-            yield Dialog(clients, server)
+def running(folder: Path, url: str, spent: Path) -> Iterator[Dialog]:
+    """Run the service on a database."""
+    clients = Clients(str(folder))
+    settings = {
+        "backend": "mysql",
+        "backend.url": url,
+        "browserid.pinned_issuers": f"{folder}/issuers.json",
+    }
+    command = (sys.executable, str(Path(__file__).with_name("timed_service.py")), str(spent))
+    with production(folder / "service", settings, cores=FIRST_CORE, command=command) as server:
+        yield Dialog(clients, server)
 
 
 Make = Callable[[Dialog], Request]
@@ -134,17 +105,17 @@ def photo() -> bytes:
     return file.getvalue()
 
 
-def measure(name: str, dialog: Dialog, spent: ctypes.c_double, rounds: int, make: Make) -> None:
+def measure(name: str, dialog: Dialog, spent: Spent, rounds: int, make: Make) -> None:
     """Have a request answered many times, and print the shares of sealing."""
     waits, shares, cpu_shares = [], [], []
     for _ in range(rounds):
         requests = [make(dialog) for _ in range(REQUESTS)]
-        sealing, cpu = spent.value, dialog.cpu_seconds()
+        sealing, cpu = spent.seconds, dialog.cpu_seconds()
         began = time.perf_counter()
         for request in requests:
             dialog.ask(request)
         waits.append((time.perf_counter() - began) / REQUESTS)
-        sealing = spent.value - sealing
+        sealing = spent.seconds - sealing
         shares.append(sealing / waits[-1] / REQUESTS)
         cpu_shares.append(sealing / (dialog.cpu_seconds() - cpu))
     low, median, high = statistics.quantiles(shares, n=4)
@@ -160,22 +131,23 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=25)
     rounds = parser.parse_args().rounds
-    spent = multiprocessing.get_context("spawn").Value("d", lock=False)
     print(f"{'share of sealing, median of rounds':<36} in the wait of a client           in CPU time")
-    with tempfile.TemporaryDirectory() as folder:
-        database = MariaDB(Path(folder))
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        spent = Spent(folder / "spent")
+        database = MariaDB(folder)
         database.install()
         database.start()
         database.create_database()
         try:
-            with running(database.url, spent) as dialog:
+            with running(folder, database.url, folder / "spent") as dialog:
                 measure("POST /v1/sessions, two emails", dialog, spent, rounds, Dialog.opening)
                 measure("GET /v1/profiles, two emails", dialog, spent, rounds, Dialog.profiles)
                 for size in (64, 512):
                     kilobytes = len(dialog.ask(dialog.picture(size))) / 1000
-                    name = f"GET a picture, {size} px, {kilobytes:.1f} kB"
+                    what = f"GET a picture, {size} px, {kilobytes:.1f} kB"
                     picture = functools.partial(Dialog.picture, size=size)
-                    measure(name, dialog, spent, rounds, picture)
+                    measure(what, dialog, spent, rounds, picture)
         finally:
             database.stop()
 

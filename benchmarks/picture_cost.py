@@ -34,11 +34,12 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
 from support.pictures.pictures import photo
 from support.pictures.workers import LIMITS, fork_server_pids
-from support.servers.applications import application
 
+from persona_profile.app import make_app
 from persona_profile.images import PictureOptions
 from persona_profile.images.formats import EFFORTS, SIZES
 from persona_profile.images.pipeline import squares_of
+from persona_profile.settings import parse_settings
 
 TOOLS = {"djpeg": "libjpeg-turbo-progs", "gm": "graphicsmagick"}
 GM_SIZES = (128, 256, 512)
@@ -137,7 +138,13 @@ class Uploads:
     all: ClassVar[list[Uploads]] = []
 
     def __init__(self, folder: Path, effort: str) -> None:
-        self.app = application(folder, pictures__effort=effort)
+        settings = {
+            "development": "true",
+            "development.folder": str(folder),
+            "public_origins": "http://127.0.0.1:6543 http://localhost",
+            "pictures.effort": effort,
+        }
+        self.app = make_app(parse_settings(settings, {}))
         self._client = webtest.TestApp(self.app, extra_environ={"HTTP_HOST": "localhost"})
         proof = self.app.development.identity_provider.bundle(EMAIL, "http://127.0.0.1:6543")
         answer = self._client.post_json("/v1/sessions", {"proofs": [{"assertion": proof}]}).json

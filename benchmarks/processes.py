@@ -1,6 +1,6 @@
 """What several processes carry: requests/s of two over those of one, and over a bare "hello".
 
-`persona-profile serve --processes` runs on all cores, with logs as in production and a SQLite file; who
+`persona-profile serve --processes` runs on all cores, as it is served, with a SQLite file; who
 asks has a core of them, too. Where there are two, two processes can't be twice as fast: there is no
 core left for the clients. So three ratios are printed: the measured ratio of requests/s; the ratio that
 these cores allow, by the processor time of a request in the server and in its client; and the ratio
@@ -26,15 +26,13 @@ from driving import (
     Clients,
     Cost,
     Request,
-    Served,
     all_profiles,
     cost,
-    hello_app,
-    served,
+    hello_server,
     summary,
 )
+from production import Served, production
 from support.servers.applications import wait_for
-from support.servers.services import Service
 
 PROCESSES = 2
 CONNECTIONS = 8
@@ -42,20 +40,19 @@ CONNECTIONS = 8
 
 
 @contextmanager
-def service(folder: Path, issuers: Path, processes: int) -> Iterator[Service]:
-    """Run the service as operators do, with so many processes."""
-    more = f"pictures.formats = jpeg\nlogging.format = mozlog\nbrowserid.pinned_issuers = {issuers}"
-    folder.mkdir()
-    made = Service(folder, "sqlite", f"sqlite:///{folder}/items.sqlite", more=more)
-    try:
-        made.start("--processes", str(processes))
-        wait_for(lambda: f"persona_processes {processes}\n" in made.exposition())
+def service(folder: Path, issuers: Path, processes: int) -> Iterator[Served]:
+    """Run the service with so many processes, on all cores."""
+    settings = {
+        "backend": "sqlite",
+        "backend.url": f"sqlite:///{folder}/items.sqlite",
+        "browserid.pinned_issuers": str(issuers),
+    }
+    with production(folder, settings, "--processes", str(processes)) as made:
+        wait_for(lambda: len(pids_of(made)) == 1 + processes)
         yield made
-    finally:
-        made.close()
 
 
-def pids_of(made: Service) -> list[int]:
+def pids_of(made: Served) -> list[int]:
     """Return the process ids of the supervisor and of those that serve."""
     children = Path(f"/proc/{made.pid}/task/{made.pid}/children").read_text()
     return [made.pid, *map(int, children.split())]
@@ -100,8 +97,8 @@ def report(name: str, rounds: list[tuple[Cost, Cost, Cost]]) -> None:
 
 def measure(
     name: str,
-    targets: tuple[Served, Service, Service],
-    prepare: Callable[[Service], list[list[Request]]],
+    targets: tuple[Served, Served, Served],
+    prepare: Callable[[Served], list[list[Request]]],
     rounds: int,
 ) -> None:
     """Ask hello, one process and two in turns, and print what came of it."""
@@ -126,14 +123,12 @@ def main() -> None:
         clients = Clients(name)
         issuers = folder / "issuers.json"
         with (
-            served(hello_app) as hello,
+            hello_server() as hello,
             service(folder / "one", issuers, 1) as one,
             service(folder / "two", issuers, PROCESSES) as two,
         ):
             targets = hello, one, two
-            gets = {
-                each.port: all_profiles(clients.token(each.port, each.origin)) for each in (one, two)
-            }
+            gets = {each.port: all_profiles(clients.token(each.port)) for each in (one, two)}
             measure(
                 "GET /v1/profiles, two emails",
                 targets,
@@ -143,7 +138,7 @@ def main() -> None:
             measure(
                 "POST /v1/sessions, two DS128 proofs",
                 targets,
-                lambda each: clients.sessions(each.origin, connections=CONNECTIONS),
+                lambda _each: clients.sessions(connections=CONNECTIONS),
                 options.rounds,
             )
 

@@ -1,11 +1,20 @@
 """Requests per second of this service over those of a bare Pyramid + Cornice "hello".
 
-Both run on the same waitress settings in a process of their own, pinned to one core, in turns; the
-client has the other core. Prints the ratio of each pair of runs and their median.
+Both run in a process of their own, pinned to one core, in turns; the client has the other core. The
+service is as it is served (`production`), "hello" on the same number of threads. A server that is busy
+all the time answers as many requests as its processor time allows, so the ratios are those of processor
+time: other programs on the machine disturb them less. The requests/s need an idle machine.
+
+Prints the median of the ratios and of the requests/s, all ratios, and the difference to the results
+in `requests_per_second.json`. `--keep` writes that file; commit it with the change that explains it.
+
+    python benchmarks/requests_per_second.py [--rounds N] [--keep]
 """
 
 from __future__ import annotations
 
+import argparse
+import io
 import os
 import statistics
 import tempfile
@@ -14,55 +23,95 @@ from pathlib import Path
 
 from driving import (
     CONNECTIONS,
+    FIRST_CORE,
     HELLO,
     Clients,
     Request,
-    Served,
     all_profiles,
-    hello_app,
-    requests_per_second,
-    served,
+    cost,
+    edit,
+    hello_server,
+    set_pictures,
     summary,
 )
-from support.servers.applications import application
+from kept_results import Results
+from PIL import Image
+from production import Served, production
 
-ROUNDS = 5
+THUMBNAIL = 128
+KEPT = Path(__file__).with_suffix(".json")
+
+Prepare = Callable[[], list[list[Request]]]
 
 
-def our_app(folder: str):
-    """Return the service with everything in memory, and the pinned issuers of a folder."""
-    return application(Path(folder), browserid__pinned_issuers=f"{folder}/issuers.json")
+def photo() -> bytes:
+    """Return a picture whose renditions are about as large as those of photos: soft noise."""
+    noise = Image.effect_noise((96, 96), 60)
+    picture = Image.merge("RGB", [noise.rotate(angle) for angle in (0, 90, 180)]).resize((600, 600))
+    file = io.BytesIO()
+    picture.save(file, "JPEG", quality=90)
+    return file.getvalue()
 
 
-def compare(name: str, ours: Served, hello: Served, prepare: Callable[[], list[list[Request]]]) -> None:
-    """Run both in turns and print the ratios."""
+def compare(name: str, ours: Served, hello: Served, prepare: Prepare, rounds: int) -> list[float]:
+    """Run both in turns, print the ratios and return them."""
     ratios, rates = [], []
-    for _ in range(ROUNDS):
+    for _ in range(rounds):
         prepared = prepare()
-        base = requests_per_second(hello.port, [[HELLO]] * CONNECTIONS)
-        rate = requests_per_second(ours.port, prepared)
-        rates.append(rate)
-        ratios.append(rate / base)
-    print(f"{name:<58} {summary(ratios)}  {statistics.median(rates):.0f}/s", flush=True)
+        base = cost([hello.pid], hello.port, [[HELLO]] * CONNECTIONS)
+        found = cost([ours.pid], ours.port, prepared)
+        rates.append(found.rate)
+        ratios.append(base.server / found.server)
+    print(f"{name:<56} {summary(ratios)}  {statistics.median(rates):.0f}/s", flush=True)
+    return ratios
+
+
+def requests_of(clients: Clients, ours: Served) -> dict[str, Prepare]:
+    """Return what is measured: how to prepare the requests of each connection, by name."""
+    token = clients.token(ours.port)
+    get, patch = all_profiles(token), edit(token)
+    return {
+        "GET /v1/profiles, two emails": lambda: [[get]] * CONNECTIONS,
+        "PATCH /v1/profiles/EMAIL": lambda: [[patch]] * CONNECTIONS,
+        "POST /v1/sessions, certificates seen": clients.sessions,
+        "POST /v1/sessions, certificates never seen": lambda: clients.sessions(fresh_certificates=True),
+    }
 
 
 def main() -> None:
     """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--keep", action="store_true", help=f"write {KEPT.name}")
+    options = parser.parse_args()
+    results = Results(KEPT)
     print("requests/s over those of hello, median of rounds (all rounds), and requests/s")
     with tempfile.TemporaryDirectory() as folder:
         clients = Clients(folder)
-        with served(our_app, folder) as ours, served(hello_app) as hello:
+        settings = {"browserid.pinned_issuers": f"{folder}/issuers.json"}
+        with (
+            production(Path(folder, "service"), settings, cores=FIRST_CORE) as ours,
+            hello_server() as hello,
+        ):
             os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
-            get = [all_profiles(clients.token(ours.port))]
-            compare("GET /v1/profiles, two emails", ours, hello, lambda: [get] * CONNECTIONS)
-            for fresh in (False, True):
-                certificates = "certificates never seen" if fresh else "certificates seen before"
+            for name, prepare in requests_of(clients, ours).items():
+                results.note(name, compare(name, ours, hello, prepare, options.rounds))
+            # Last, as pictures make every answer longer.
+            set_pictures(ours.port, clients.token(ours.port), photo())
+            name = f"dialog open: POST /v1/sessions, thumbnails of {THUMBNAIL} px"
+            results.note(
+                name,
                 compare(
-                    f"POST /v1/sessions, two DS128 proofs, {certificates}",
+                    name,
                     ours,
                     hello,
-                    lambda fresh=fresh: clients.sessions(fresh_certificates=fresh),
-                )
+                    lambda: clients.sessions(thumbnails=THUMBNAIL),
+                    options.rounds,
+                ),
+            )
+    results.report()
+    if options.keep:
+        results.keep()
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """What traces cost: processor time of a request with traces over without.
 
-Servers with the same settings but for traces run on one core, in turns; the collector and the client
+Servers as they are served, but for traces, run on one core, in turns; the collector and the client
 have the other core. Prints the median of the ratios of each pair of runs: all traces recorded, and one
 in a hundred. A server without traces still calls `span` for each part of a request: prints the time of
 such a call by itself, and the share of a request that SPANS of them take.
@@ -10,31 +10,21 @@ from __future__ import annotations
 
 import os
 import statistics
-import sys
 import tempfile
 import time
 from pathlib import Path
 
-from driving import CONNECTIONS, Clients, Served, all_profiles, cost, served, summary
+from driving import CONNECTIONS, FIRST_CORE, Clients, all_profiles, cost, summary
+from production import Served, production
 from support.servers.answering import Reply
-from support.servers.applications import application
 from support.servers.collector import collecting
 
 from persona_profile.runtime.spans import span
-from persona_profile.serving.server import SWITCH_SECONDS
 
 ROUNDS = 5
 CALLS = 200_000
 SPANS = 12
 """More spans than a sign-in of two emails has."""
-
-
-def traced_app(folder: str, endpoint: str, ratio: str):
-    """Return the service with traces, or without if there is no endpoint."""
-    sys.setswitchinterval(SWITCH_SECONDS)
-    issuers = {"browserid__pinned_issuers": f"{folder}/issuers.json"}
-    traces = {"traces__endpoint": endpoint, "traces__sampling_ratio": ratio} if endpoint else {}
-    return application(Path(folder), **issuers, **traces)
 
 
 def compare(name: str, clients: Clients, off: Served, on: Served) -> float:
@@ -70,10 +60,12 @@ def main() -> None:
         os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
         print("processor time of a request with traces over without, median (all rounds)")
         clients = Clients(folder)
+        issuers = {"browserid.pinned_issuers": f"{folder}/issuers.json"}
         for name, ratio in (("all recorded", "1"), ("1 in 100", "0.01")):
+            traces = {"traces.endpoint": collector.endpoint, "traces.sampling_ratio": ratio}
             with (
-                served(traced_app, folder, "", "") as off,
-                served(traced_app, folder, collector.endpoint, ratio) as on,
+                production(Path(folder, f"{ratio}-off"), issuers, cores=FIRST_CORE) as off,
+                production(Path(folder, f"{ratio}-on"), issuers | traces, cores=FIRST_CORE) as on,
             ):
                 seconds = compare(name, clients, off, on)
         each = unrecorded()

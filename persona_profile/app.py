@@ -311,10 +311,9 @@ def _router(
 ) -> Router:
     config = Configurator(settings={"handle_exceptions": False})
     config.set_security_policy(BearerPolicy(services.tokens, clock))
-    config.add_request_method(lambda _request: services, "services", property=True)
     config.registry["services"] = services
     config.include("persona_profile.api.problems")
-    config.include("cornice")
+    config.include("persona_profile.api.requests")
     config.include("persona_profile.api")
     if traces is not None:
         config.registry["traces"] = traces

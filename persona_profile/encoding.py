@@ -9,6 +9,8 @@ import re
 from datetime import UTC, datetime
 from typing import Any, Final, NoReturn
 
+import orjson
+
 Json = dict[str, "Json"] | list["Json"] | str | int | float | bool | None
 
 
@@ -83,8 +85,8 @@ def json_decode(text: bytes, max_values: int | None = MAX_VALUES) -> Json:
 
 
 def json_encode(value: Any) -> bytes:
-    """Return a value as compact UTF-8 JSON."""
-    return _ENCODER.encode(value).encode("utf-8")
+    """Return a value as compact UTF-8 JSON. Integers have at most 64 bits, names are strings."""
+    return orjson.dumps(value)
 
 
 def _check_values(text: bytes, max_values: int) -> None:
@@ -137,7 +139,6 @@ _SEPARATOR = re.compile(rb'(?:[^",\[{]++|"(?:[^"\\]++|\\.)*+(?:"|\\?\Z))*+[,\[{]
 _DECODER = json.JSONDecoder(
     object_pairs_hook=_unique_members, parse_constant=_no_constant, parse_float=_finite
 )
-_ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 _TO_STANDARD = bytes.maketrans(b"-_", b"+/")
 _TO_URL_SAFE = bytes.maketrans(b"+/", b"-_")
 

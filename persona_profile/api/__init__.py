@@ -68,12 +68,13 @@ def origin_of(request: Request) -> str:
 
 def includeme(config: Configurator) -> None:
     """Register the API."""
+    # Routes are tried in this order: the most frequent first.
     services = (
-        "operations",
         "sessions",
         "profiles",
-        "profile_keys",
         "pictures",
+        "profile_keys",
+        "operations",
         "fedcm",
         "openapi",
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Mapping
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Any, Final
 
@@ -13,6 +14,8 @@ IPV6_PREFIX: Final = 64
 ANY_PROXY: Final = "*"
 UNIX_SOCKET: Final = "localhost"
 """The name of every client of a Unix socket in waitress."""
+
+MAX_KNOWN_PEERS: Final = 128
 
 _PORT: Final = ":[0-9]{1,5}"
 _WITH_PORT = re.compile(rf"([0-9.]+){_PORT}|\[([^\[\]]+)\](?:{_PORT})?", re.ASCII)
@@ -47,6 +50,8 @@ def client_network(address: str) -> str:
 
     Returns a text without an address, as of a Unix socket, unchanged.
     """
+    if ":" not in address:
+        return address
     parsed = parse_address(address)
     if isinstance(parsed, IPv6Address):
         return str(IPv6Network((parsed, IPV6_PREFIX), strict=False))
@@ -71,8 +76,10 @@ class TrustedProxies:
         self._networks = [ip_network(each) for each in sorted(entries - self._names)]
         self._count = count
         self._headers = {f"HTTP_{name.upper().replace('-', '_')}" for name in headers}
+        # Proxies are few, and send each request.
+        self.trusts = lru_cache(MAX_KNOWN_PEERS)(self._trusts)
 
-    def trusts(self, peer: str) -> bool:
+    def _trusts(self, peer: str) -> bool:
         """Return whether a peer, by its name in waitress, is one of these proxies."""
         if ANY_PROXY in self._names or peer in self._names:
             return True

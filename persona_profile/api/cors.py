@@ -25,6 +25,7 @@ _RESPONSE_HEADERS: Final = (
     "Content-Disposition, ETag, RateLimit, RateLimit-Policy, Retry-After, WWW-Authenticate, "
     "X-Request-Id"
 )
+_VARY: Final = ("Vary", "Origin")
 
 
 def check_page(request: Request) -> None:
@@ -33,8 +34,9 @@ def check_page(request: Request) -> None:
     Requests without a page pass: those of other programs, and of typed addresses. So do requests of a
     browser's account chooser (FedCM), whose destination no page can send.
     """
-    site = request.headers.get("Sec-Fetch-Site")
-    page = request.headers.get("Origin") or request.headers.get("Referer")
+    headers = request.environ
+    site = headers.get("HTTP_SEC_FETCH_SITE")
+    page = headers.get("HTTP_ORIGIN") or headers.get("HTTP_REFERER")
     if site in ("same-origin", "none") or is_account_chooser(request):
         return
     if page is None:
@@ -49,7 +51,7 @@ def check_page(request: Request) -> None:
 
 def is_account_chooser(request: Request) -> bool:
     """Return whether a browser's account chooser (FedCM) sends a request."""
-    return bool(request.headers.get("Sec-Fetch-Dest") == "webidentity")
+    return bool(request.environ.get("HTTP_SEC_FETCH_DEST") == "webidentity")
 
 
 def cors_tween_factory(
@@ -58,10 +60,10 @@ def cors_tween_factory(
     """Return a tween that answers preflight requests and lets configured origins read responses."""
 
     def cors_tween(request: Request) -> Response:
-        origin = request.headers.get("Origin")
+        origin = request.environ.get("HTTP_ORIGIN")
         if origin is None or origin not in request.services.dialog_origins:
             response = handler(request)
-            response.headers.add("Vary", "Origin")
+            response.headerlist.append(_VARY)
             return response
         if request.method == "OPTIONS" and "Access-Control-Request-Method" in request.headers:
             response = Response(status=204)
@@ -72,7 +74,7 @@ def cors_tween_factory(
             response = handler(request)
             response.headers["Access-Control-Expose-Headers"] = _RESPONSE_HEADERS
         response.headers["Access-Control-Allow-Origin"] = origin
-        response.headers.add("Vary", "Origin")
+        response.headerlist.append(_VARY)
         return response
 
     return cors_tween

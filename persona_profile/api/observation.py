@@ -1,4 +1,4 @@
-"""Metrics and a log line (`request.summary`) of every request that the application answers."""
+"""Metrics, a log line (`request.summary`) and an identifier of every request that is answered."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import re
 import time
 from collections.abc import Callable
 from functools import cache
+from typing import Final
 
 from pyramid.config import Configurator
 from pyramid.registry import Registry
@@ -24,6 +25,9 @@ UNMATCHED = "unmatched"
 """The route of requests that match no pattern."""
 
 logger = logging.getLogger("persona_profile.requests")
+
+_NO_SNIFFING: Final = ("X-Content-Type-Options", "nosniff")
+"""The browser shows each answer as the type that it has."""
 
 _CONDITION = re.compile(r":[^}]+\}")
 
@@ -53,7 +57,7 @@ def observation_tween_factory(
         status = 500
         try:
             response = handler(request)
-            response.headerlist.append(("X-Request-Id", request_id))
+            response.headerlist += [("X-Request-Id", request_id), _NO_SNIFFING]
             status = response.status_code
         finally:
             seconds = time.perf_counter() - began

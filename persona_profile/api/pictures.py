@@ -31,7 +31,6 @@ from persona_profile.runtime.waiting import Wait
 MAX_ACCEPT_CHARACTERS: Final = 1024
 
 _SAFE_TO_OPEN: Final = {
-    "X-Content-Type-Options": "nosniff",
     "Content-Security-Policy": "default-src 'none'; sandbox",
     # Dialogs are on other sites; `check_page` accepts only configured origins.
     "Cross-Origin-Resource-Policy": "cross-origin",
@@ -135,7 +134,7 @@ def _charge_upload(request: Request, email: str) -> None:
     charge_write(request)
     services: Services = request.services
     for policy, payer in _payers_of_time(request, email).items():
-        services.rate_limits.check(policy, [payer])
+        services.rate_limits.account(policy, payer).check()
 
 
 @contextmanager
@@ -151,7 +150,7 @@ def _opened(request: Request, email: str, upload: Upload | PreviewUpload) -> Ite
         milliseconds = ceil(1000 * upload.processor_seconds)
         if milliseconds > 0:
             for policy, payer in _payers_of_time(request, email).items():
-                services.rate_limits.add(policy, {payer: milliseconds})
+                services.rate_limits.account(policy, payer).add(milliseconds)
 
 
 def _claimants(request: Request, email: str) -> tuple[tuple[str, str], ...]:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from pyramid.request import Request, RequestLocalCache
+from pyramid.request import Request
 from pyramid.security import Allowed
 
 from persona_profile.emails import InvalidEmail, canonical_email
@@ -32,19 +32,13 @@ class BearerPolicy:
     def __init__(self, tokens: SessionTokens, clock: Callable[[], float] = time.time) -> None:
         self._tokens = tokens
         self._clock = clock
-        self._cache = RequestLocalCache(self._load_identity)
-
-    def identity(self, request: Request) -> Session | None:
-        """Return the session of the request's token, or None without a token."""
-        session: Session | None = self._cache.get_or_create(request)
-        return session
 
     def authenticated_userid(self, request: Request) -> None:
         """Return None: a session is no account, and no email belongs in a log."""
 
     def permits(self, request: Request, context: object, permission: str) -> Allowed:
         """Return a result if the session has a permission, or raise an error with the reason."""
-        session = self.identity(request)
+        session: Session | None = request.identity
         if session is None:
             raise Unauthorized("session_missing", "Send the token as `Authorization: Bearer`.")
         if permission == OWN_EMAIL and email_in_path(request) not in session.emails:
@@ -59,8 +53,9 @@ class BearerPolicy:
         """Return no headers: there is no cookie."""
         return []
 
-    def _load_identity(self, request: Request) -> Session | None:
-        authorization = request.headers.get("Authorization")
+    def identity(self, request: Request) -> Session | None:
+        """Return the session of the request's token, or None without a token."""
+        authorization = request.environ.get("HTTP_AUTHORIZATION")
         if authorization is None:
             return None
         scheme, _, token = authorization.partition(" ")

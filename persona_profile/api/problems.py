@@ -24,7 +24,7 @@ from persona_profile.errors import (
     StorageUnavailable,
 )
 from persona_profile.keys.service import KeysUnavailable
-from persona_profile.runtime.logs import REQUEST_ID, place_of
+from persona_profile.runtime.logs import place_of
 
 PROBLEM_TYPE: Final = "application/problem+json"
 
@@ -53,9 +53,6 @@ def new_request_id() -> str:
 
 def includeme(config: Configurator) -> None:
     """Render every exception, and every response that Pyramid makes itself, as a problem."""
-    config.add_request_method(
-        lambda _request: REQUEST_ID.get() or new_request_id(), "request_id", reify=True
-    )
     for context in (Exception, HTTPException, HTTPNotFound, HTTPForbidden):
         config.add_exception_view(_problem_view, context=context)
 

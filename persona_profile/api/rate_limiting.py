@@ -45,16 +45,16 @@ def charge_bytes(request: Request, email: str | None = None) -> None:
     """Charge a client's network, and an email of the session, with the bytes of a read's response."""
     check_page(request)
     services: Services = request.services
-    clients = {Policy.BYTES_PER_ADDRESS: client_of(request)}
+    accounts = [services.rate_limits.account(Policy.BYTES_PER_ADDRESS, client_of(request))]
     if email is not None:
-        clients[Policy.BYTES_PER_EMAIL] = email
-    for policy, client in clients.items():
-        services.rate_limits.check(policy, [client])
+        accounts.append(services.rate_limits.account(Policy.BYTES_PER_EMAIL, email))
+    for account in accounts:
+        account.check()
 
     def count(_request: Request, response: Response) -> None:
         size = max(MIN_ANSWER_BYTES, response.content_length or 0)
-        for policy, client in clients.items():
-            services.rate_limits.add(policy, {client: size})
+        for account in accounts:
+            account.add(size)
 
     request.add_response_callback(count)
 
@@ -65,14 +65,14 @@ def failure_charged(
 ) -> Iterator[None]:
     """Charge the client's network with the processor time of a request that fails."""
     services: Services = request.services
-    client = client_of(request)
-    services.rate_limits.check(Policy.FAILURES_PER_ADDRESS, [client])
+    account = services.rate_limits.account(Policy.FAILURES_PER_ADDRESS, client_of(request))
+    account.check()
     began = processor_seconds()
     try:
         yield
     except Exception:
         milliseconds = ceil(1000 * (processor_seconds() - began))
-        services.rate_limits.add(Policy.FAILURES_PER_ADDRESS, {client: max(1, milliseconds)})
+        account.add(max(1, milliseconds))
         raise
 
 
@@ -86,5 +86,4 @@ def client_of(request: Request) -> str:
 
 
 def _report(response: Response, quota: Quota) -> None:
-    for name, value in quota.headers().items():
-        response.headers.add(name, value)
+    response.headerlist += quota.headers().items()

@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from typing import Final, NamedTuple
 
 from pyramid.config import Configurator
-from pyramid.events import ContextFound
 from pyramid.exceptions import URLDecodeError
 from pyramid.interfaces import IRoutesMapper, ISecurityPolicy
 from pyramid.registry import Registry
@@ -19,6 +18,7 @@ from pyramid.request import Request
 from persona_profile.api import Services, pictures, profile_keys, profiles, sessions
 from persona_profile.api.bodies import FORM_OVERHEAD_BYTES, MULTIPART
 from persona_profile.api.policy import OWN_EMAIL
+from persona_profile.api.requests import ServiceRequest
 from persona_profile.errors import BodyTooLarge, MalformedRequest, NotFound, ServiceError
 
 REJECTION: Final = "persona_profile.rejection"
@@ -59,6 +59,7 @@ class Reception:
     """The limits of bodies by the headers of their requests, in the application of a registry."""
 
     def __init__(self, registry: Registry) -> None:
+        self._registry = registry
         self._services: Services = registry["services"]
         self._routes = registry.queryUtility(IRoutesMapper)
         self._policy = registry.queryUtility(ISecurityPolicy)
@@ -69,7 +70,8 @@ class Reception:
         Raises:
             ServiceError: the answer to a rejected body.
         """
-        request = Request(dict(environ))
+        request = ServiceRequest(dict(environ))
+        request.registry = self._registry
         try:
             found = self._routes(request)
         except URLDecodeError:
@@ -94,13 +96,16 @@ class Reception:
         return BodyLimit(limit, limit)
 
 
-def raise_rejection(event: ContextFound) -> None:
-    """Raise the error of a request whose body was rejected."""
-    rejection: ServiceError | None = event.request.environ.get(REJECTION)
-    if rejection is not None:
-        raise rejection
+class Root:
+    """The root of resources, of which there are none. Pyramid makes it before each view."""
+
+    def __init__(self, request: Request) -> None:
+        """Raise the error of a request whose body was rejected."""
+        rejection: ServiceError | None = request.environ.get(REJECTION)
+        if rejection is not None:
+            raise rejection
 
 
 def includeme(config: Configurator) -> None:
     """Check each request before its view runs."""
-    config.add_subscriber(raise_rejection, ContextFound)
+    config.set_root_factory(Root)

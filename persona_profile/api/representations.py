@@ -42,7 +42,7 @@ def represent(
 def json_response(document: Any, status: int = 200) -> Response:
     """Return a JSON answer that no cache keeps."""
     response = Response(json_encode(document), status=status, content_type="application/json")
-    response.headers["Cache-Control"] = "no-store"
+    response.headerlist.append(("Cache-Control", "no-store"))
     return response
 
 
@@ -79,13 +79,12 @@ def validated(
     content_type: str = "application/json",
 ) -> Response:
     """Return a body with its entity tag; 304 if If-None-Match of a GET or HEAD has the tag."""
-    known = _ENTITY_TAG.findall(request.headers.get("If-None-Match", ""))
+    known = _ENTITY_TAG.findall(request.environ.get("HTTP_IF_NONE_MATCH", ""))
     if request.method in ("GET", "HEAD") and etag.strip('"') in known:  # weak comparison
         response = Response(status=304)
     else:
         response = Response(body, content_type=content_type)
-    response.headers["ETag"] = etag
-    response.headers["Cache-Control"] = cache_control
+    response.headerlist += [("ETag", etag), ("Cache-Control", cache_control)]
     return response
 
 

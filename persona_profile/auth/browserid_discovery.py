@@ -143,7 +143,7 @@ class Discovery:
 
     def note_proof(self, domain: str, issuer: str) -> None:
         """Mark the entries of `domain` and `issuer` as in use, since an email was proved."""
-        for name in (*self._chain(domain), *self._chain(issuer)):
+        for name in dict.fromkeys((*self._chain(domain), *self._chain(issuer))):
             self._documents.use(name)
 
     def _chain(self, name: str | None) -> Iterator[str]:

@@ -113,7 +113,6 @@ def page(request: Request) -> Response:
     path = _PAGE[name]
     response = FileResponse(str(path), request=request, content_type=_TYPES[path.suffix])
     response.headers["Content-Security-Policy"] = _CONTENT_SECURITY_POLICY
-    response.headers["X-Content-Type-Options"] = "nosniff"
     response.headers["Referrer-Policy"] = "same-origin"
     response.headers["Cache-Control"] = "no-cache"
     return response

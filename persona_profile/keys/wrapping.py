@@ -14,7 +14,6 @@ A token, all integers big-endian; `docs/reference/key-formats.md` has all layout
 
 from __future__ import annotations
 
-import hmac
 import struct
 from collections.abc import Callable
 from datetime import datetime
@@ -23,6 +22,8 @@ from typing import Final
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESSIV
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.hmac import HMAC
 from cryptography.hazmat.primitives.keywrap import (
     InvalidUnwrap,
     aes_key_unwrap_with_padding,
@@ -274,15 +275,14 @@ class _Keys:
         self.index_versions = [key.version for key in keyring.live(KeyKind.INDEX)]
         self.primary_index_version = keyring.primary(KeyKind.INDEX).version
         self._digests = {
-            key.version: hmac.new(key.secret or b"", digestmod="sha256")
-            for key in keyring.live(KeyKind.INDEX)
+            key.version: HMAC(key.secret or b"", SHA256()) for key in keyring.live(KeyKind.INDEX)
         }
         accounts = keyring.live(KeyKind.INDEX)[0].derive(b"persona-profile/account/v1", KEY_BYTES)
-        self.accounts = hmac.new(accounts, digestmod="sha256")
+        self.accounts = HMAC(accounts, SHA256())
         pseudonyms = keyring.primary(KeyKind.ENCRYPTION).derive(
             b"persona-profile/pseudonym/v1", KEY_BYTES
         )
-        self.pseudonyms = hmac.new(pseudonyms, digestmod="sha256")
+        self.pseudonyms = HMAC(pseudonyms, SHA256())
         self.token_cipher = lru_cache(maxsize=64)(self._make_token_cipher)
 
     def partitions(self, email: str, versions: list[int]) -> tuple[bytes, ...]:
@@ -303,7 +303,7 @@ class _Keys:
         return AESSIV(key.derive(info, 2 * KEY_BYTES))
 
 
-def _digest(started: hmac.HMAC, data: bytes) -> bytes:
+def _digest(started: HMAC, data: bytes) -> bytes:
     digest = started.copy()
     digest.update(data)
-    return digest.digest()
+    return digest.finalize()

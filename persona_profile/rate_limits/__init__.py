@@ -8,7 +8,7 @@ holds the remaining units (r) and the seconds until more are available (t).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from math import ceil
@@ -90,6 +90,41 @@ class Quota:
         }
 
 
+class Account:
+    """A client under a policy without a limit."""
+
+    def check(self) -> None:
+        """Reject the client if it has no units left; count nothing.
+
+        Raises:
+            RateLimited: it has none.
+        """
+
+    def add(self, units: int) -> None:
+        """Count units that were spent already, beyond the limit too, which then lasts longer."""
+
+
+@dataclass(frozen=True, slots=True)
+class LimitedAccount(Account):
+    """A client under a policy with a limit; `key` is its name in the counters."""
+
+    policy: Policy
+    limit: RateLimitItem
+    counters: Counters
+    key: str
+
+    def check(self) -> None:
+        """Reject the client if it has no units left. See `Account`."""
+        [window] = self.counters.hit(self.policy, self.limit, {self.key: 0})
+        if not window.remaining(self.limit):
+            _reject([_quota(self.policy, self.limit, window._replace(accepted=False), 1)])
+
+    def add(self, units: int) -> None:
+        """Count units that were spent already. See `Account`."""
+        spent = {self.key: min(units, self.limit.amount)}
+        self.counters.hit(self.policy, self.limit, spent, spent=True)
+
+
 class RateLimits:
     """Counts the requests, bytes, pixels and processor time of clients against limits.
 
@@ -139,7 +174,7 @@ class RateLimits:
         """
         if policy not in self._limits or not costs:
             return None
-        hidden = self._hidden(policy, costs)
+        hidden = {self._key(policy, client): cost for client, cost in costs.items()}
         limit = self._limits[policy]
         windows = self._counters[policy].hit(policy, limit, hidden)
         quotas = [
@@ -151,31 +186,15 @@ class RateLimits:
             return None
         return min(quotas, key=lambda quota: quota.remaining)
 
-    def check(self, policy: Policy, clients: Collection[str]) -> None:
-        """Reject clients that have no units left, and count nothing.
-
-        Raises:
-            RateLimited: a client has no units left.
-        """
+    def account(self, policy: Policy, client: str) -> Account:
+        """Return the account of a client, for units that are counted once they are spent."""
         limit = self._limits.get(policy)
-        if limit is None or not clients:
-            return
-        standing = self._hidden(policy, dict.fromkeys(clients, 0))
-        windows = self._counters[policy].hit(policy, limit, standing)
-        spent = [each._replace(accepted=False) for each in windows if not each.remaining(limit)]
-        _reject([_quota(policy, limit, window, 1) for window in spent])
+        if limit is None:
+            return Account()
+        return LimitedAccount(policy, limit, self._counters[policy], self._key(policy, client))
 
-    def add(self, policy: Policy, costs: Mapping[str, int]) -> None:
-        """Count units that were spent already, beyond the limit too, which then lasts longer."""
-        limit = self._limits.get(policy)
-        if limit is not None and costs:
-            spent = {client: min(cost, limit.amount) for client, cost in costs.items()}
-            self._counters[policy].hit(policy, limit, self._hidden(policy, spent), spent=True)
-
-    def _hidden(self, policy: Policy, costs: Mapping[str, int]) -> dict[str, int]:
-        return {
-            base64url_encode(self._pseudonym(policy, client)): cost for client, cost in costs.items()
-        }
+    def _key(self, policy: Policy, client: str) -> str:
+        return base64url_encode(self._pseudonym(policy, client))
 
     def close(self) -> None:
         """Close the connections of the counters."""

@@ -120,7 +120,7 @@ class Homes:
         The sign-outs are in milliseconds since 1970, 0 for none. While the index key changes, moved
         profiles need a second trip.
         """
-        partitions = {email: self._keys.partitions(email) for email in (*with_marks_of, *emails)}
+        partitions = {email: self._keys.partitions(email) for email in {*with_marks_of, *emails}}
         addresses = [
             Address(each, NOT_BEFORE_ITEM) for email in with_marks_of for each in partitions[email]
         ]
@@ -360,10 +360,10 @@ def _newer_home(
 
 
 def _forward(items: Mapping[Address, Item], partitions: tuple[bytes, ...]) -> Forward | None:
-    key = items.get(Address(partitions[0], KEY_ITEM))
-    if key is None or len(partitions) == 1:
+    if len(partitions) == 1:
         return None
-    return Forward.parse(key.value)
+    key = items.get(Address(partitions[0], KEY_ITEM))
+    return None if key is None else Forward.parse(key.value)
 
 
 def _moving(key: Item | None) -> Moving | None:

@@ -165,9 +165,8 @@ def open_profile(email: str, home: Home, keys: KeyWrapper, profile_key: bytes | 
     is_protected, removal = False, None
     try:
         removal = open_removal(email, home, keys)
-        blank = StoredProfile(email, home, removal=removal)
-        if blank.is_blank:
-            return blank
+        if home.key is None and home.profile is None:
+            return StoredProfile(email, home, removal=removal)
         if home.key is None or home.profile is None:
             raise Unreadable  # noqa: TRY301 - half a profile is as good as a damaged one
         key_item = KeyItem.parse(home.key.value, keys)
@@ -183,7 +182,7 @@ def open_profile(email: str, home: Home, keys: KeyWrapper, profile_key: bytes | 
         if document.picture is not None and key_item.hides(document.picture.id):
             document = replace(document, picture=None)
     except _Locked as locked:
-        return replace(blank, is_protected=True, problem=str(locked))
+        return StoredProfile(email, home, is_protected=True, problem=str(locked), removal=removal)
     except Unreadable:
         logger.error("unreadable profile in partition %s", home.partition.hex())  # noqa: TRY400
         return StoredProfile(

@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 
-from persona_profile.encoding import base64url_decode, base64url_encode, json_encode
+from persona_profile.encoding import base64url_decode, base64url_encode
+from support.forgeries.documents import json_encode
 from support.servers.openid import (
     GONE,
     Provider,

@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any
 
 from persona_profile.auth.browserid_keys import public_key_document
-from persona_profile.encoding import base64url_encode, json_encode
+from persona_profile.encoding import base64url_encode
 from support.clients.identities import (
     AUDIENCE,
     assertion_claims,
@@ -19,6 +19,7 @@ from support.clients.identities import (
     dsa_key,
     rsa_key,
 )
+from support.forgeries.documents import json_encode
 from support.forgeries.minting import (
     EMAIL,
     Forgery,

@@ -13,7 +13,8 @@ from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from joserfc.jws import JWSRegistry
 
-from persona_profile.encoding import base64url_encode, json_encode
+from persona_profile.encoding import base64url_encode
+from support.forgeries.documents import json_encode
 from support.servers.openid import (
     ACCOUNTS,
     BROKER,

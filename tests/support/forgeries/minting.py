@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from cryptography.hazmat.primitives.hashes import SHA1, SHA256
 
-from persona_profile.encoding import base64url_encode, json_encode
+from persona_profile.encoding import base64url_encode
 from support.clients.identities import (
     assertion_claims,
     certificate_claims,
@@ -18,6 +18,7 @@ from support.clients.identities import (
     rsa_key,
     support_document,
 )
+from support.forgeries.documents import json_encode
 
 EMAIL = "alice@issuer.test"
 HOMOGRAPH = "xn--issur-2we.test"  # "issuer" with a Cyrillic letter in it

@@ -22,9 +22,10 @@ from persona_profile.app import Application, make_app
 from persona_profile.auth.access import ANONYMOUS, Access
 from persona_profile.auth.fetch import Fetched, HttpsFetcher
 from persona_profile.auth.openid_issuers import ALGORITHMS
-from persona_profile.encoding import base64url_encode, json_encode
+from persona_profile.encoding import base64url_encode
 from persona_profile.settings import parse_settings
 from support.clients.contract import hold_to_contract
+from support.forgeries.documents import json_encode
 from support.servers.tls import authority, fetcher
 
 ACCOUNTS = "https://accounts.test"

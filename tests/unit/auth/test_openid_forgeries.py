@@ -12,6 +12,7 @@ from support.clients.contract import PROOF_CODES
 from support.clients.sessions import session_of
 from support.forgeries import id_token_claims, id_tokens
 from support.forgeries.anything import ANYTHING
+from support.forgeries.documents import json_encode
 from support.servers.openid import (
     EMAIL,
     ISSUERS,
@@ -35,7 +36,6 @@ from persona_profile.auth.openid import OpenIDVerifier
 from persona_profile.auth.openid_discovery import ProviderKeys
 from persona_profile.auth.openid_issuers import OpenIDIssuers
 from persona_profile.emails import canonical_email
-from persona_profile.encoding import json_encode
 from persona_profile.errors import InvalidProof
 from persona_profile.keys.keyring import Keyring
 from persona_profile.keys.tokens import Nonces, SessionTokens

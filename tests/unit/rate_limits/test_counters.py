@@ -197,29 +197,32 @@ class TestPolicies:
     def test_spent(self, clock):
         """Spent units count beyond the limit; a client without units is rejected."""
         checked = limits(MemoryCounters(clock=clock), pixels_per_email="100/minute")
+        alice, bob = (checked.account(PIXELS, name) for name in ("alice", "bob"))
         for cost in (0, 99, 1000):
-            checked.check(PIXELS, ["alice", "bob"])
-            checked.add(PIXELS, {"alice": cost})
-        checked.check(PIXELS, ["bob"])
+            for each in (alice, bob):
+                each.check()
+            alice.add(cost)
+        bob.check()
         with pytest.raises(RateLimited) as caught:
-            checked.check(PIXELS, ["bob", "alice"])
+            alice.check()
         wait = int(caught.value.headers["Retry-After"])
         assert 60 < wait <= 120
         with pytest.raises(RateLimited):
             checked.hit(PIXELS, {"alice": 1})
         clock.now += wait - 1.01
         with pytest.raises(RateLimited):
-            checked.check(PIXELS, ["alice"])
+            alice.check()
         clock.now += 1.01
-        checked.check(PIXELS, ["alice"])
+        alice.check()
 
     def test_off(self, clock):
         """A policy without a limit rejects nobody."""
         for configured in ({"proofs_per_issuer": "1/minute"}, {}):
             each = limits(MemoryCounters(clock=clock), **configured)
             assert each.hit(WRITES, {"alice@example.com": 10**9}) is None
-            each.add(WRITES, {"alice@example.com": 10**9})
-            each.check(WRITES, ["alice@example.com"])
+            account = each.account(WRITES, "alice@example.com")
+            account.add(10**9)
+            account.check()
 
 
 class TestRedis:
