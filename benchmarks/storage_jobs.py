@@ -193,7 +193,7 @@ class Databases:
             "verify": f"{store} verify",
             "stats": f"{store} stats",
             "start": f"-c {self.folder}/empty.ini storage stats",
-            "restore": f"-c {self.folder}/empty.ini storage restore {archive}",
+            "restore": f"-c {self.folder}/empty.ini storage restore {archive} --without-ledger",
             "copy": f"storage copy {self.folder}/full.ini {self.folder}/empty.ini"
             f" --state {self.folder}/copy.state",
         }
