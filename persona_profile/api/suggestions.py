@@ -44,8 +44,7 @@ def add_suggestions(
         suggestions: dict[str, Any] = {}
         if claims := acceptable_claims(proof.suggestions):
             suggestions["claims"] = claims
-        is_locked = profile.removal is not None and profile.removal.is_locked
-        if not is_locked and (picture := _reference(request, proof, expires_at)):
+        if not profile.is_locked and (picture := _reference(request, proof, expires_at)):
             suggestions["picture"] = picture
         if suggestions:
             document["suggestions"] = suggestions

@@ -15,7 +15,7 @@ from threading import BoundedSemaphore
 from typing import Final, NamedTuple
 
 from persona_profile.emails import InvalidEmail, canonical_email
-from persona_profile.errors import Overloaded, PreconditionFailed, ServiceError
+from persona_profile.errors import Overloaded, PictureLocked, PreconditionFailed, ServiceError
 from persona_profile.images import Rendition
 from persona_profile.images.renderer import Renderer
 from persona_profile.importing import EMAIL, PICTURE_FILE, Row, RowRejected
@@ -229,6 +229,8 @@ class Importer:
             raise RowRejected("row_empty", "has neither a claim nor a picture")
         if profile.email in erased:
             raise RowRejected("profile_erased", "the profile was erased: see --with-erased")
+        if picture_file is not None and profile.is_locked:
+            raise RowRejected(PictureLocked.code, "an operator has locked the email for pictures")
         self._check_may_write(profile)
         return _Ready(row.line, profile.email, claims, picture_file, partition, profile.state)
 

@@ -212,7 +212,7 @@ class ProfileService:
         elif before.is_blank:
             # Other writes conflict with the removal of a picture. This one may have missed a lock.
             found = self.profile(session, email)
-            if found.removal is not None and found.removal.is_locked:
+            if found.is_locked:
                 self.delete_picture(session, email)
                 _check_not_locked(found)
         return replace(written, removal=None)
@@ -306,7 +306,7 @@ class ProfileService:
         with self._recorded(Act.ERASED, profile):
             # At the versions of the checked state.
             self._homes.erase(profile.home)
-        if profile.removal is None or not profile.removal.is_locked:
+        if not profile.is_locked:
             self._forget_removal(profile)
 
     @repeated

@@ -144,6 +144,11 @@ class StoredProfile:
         # Records differ even if their contents are equal: each has a salt of its own.
         return sha256(self.home.profile.value).hexdigest()[:16]
 
+    @property
+    def is_locked(self) -> bool:
+        """Whether an operator accepts no picture for the email."""
+        return self.removal is not None and self.removal.is_locked
+
     def picture_key(self) -> RecordKey:
         """Return the key of the renditions of an opened profile that has a picture."""
         assert self.key is not None

@@ -19,6 +19,7 @@ from persona_profile.importing.job import BATCH_ROWS, Importer, Outcome
 from persona_profile.importing.progress_file import ProgressFile
 from persona_profile.keys.keyring import Keyring
 from persona_profile.keys.wrapping import KeyWrapper
+from persona_profile.profiles.removals import PictureRemovals
 from persona_profile.profiles.service import ProfileService
 from persona_profile.profiles.sessions import Vouched
 from persona_profile.store.homes import Homes
@@ -248,3 +249,14 @@ def test_endless_picture(world):
         *rows, options=SMALL_JPEG, start_worker=start, deadline_seconds=2, processor_seconds=60
     )
     assert (outcome.imported, world.reasons) == (1, [(2, "overloaded")])
+
+
+def test_locked_for_pictures(world):
+    """A picture of a locked email is rejected before it is rendered; a row without one is imported."""
+    homes = Homes(world.backend, world.keys, 3600)
+    removals = PictureRemovals(world.backend, homes, world.keys, ledger=None)
+    for email in ("a@example.com", "b@example.com"):
+        removals.remove(email, 3600, "")
+    rows = row(2, "a@example.com", picture="missing.jpg"), row(3, "b@example.com")
+    outcome = world.run(*rows)
+    assert (outcome.imported, world.reasons) == (1, [(2, "picture_locked")])
