@@ -260,8 +260,9 @@ def feel(databases: Databases, rates: Sequence[float | None]) -> None:
             ratio = p99(during) / p99(calm)
             text = "without --rate" if rate is None else f"--rate {rate:g}"
             print(
-                f"p99 of GET /v1/profiles/EMAIL, backup {text}: {1000 * p99(calm):.1f} ms "
-                f"before and after, {1000 * p99(during):.1f} ms during, {ratio:.1f} times, {len(during)} requests",
+                f"p99 of GET /v1/profiles/EMAIL: {1000 * p99(calm):.1f} ms before and after, "
+                f"{1000 * p99(during):.1f} ms during a backup {text}, {ratio:.1f} times, "
+                f"{len(during)} requests",
                 flush=True,
             )
     finally:
