@@ -19,7 +19,7 @@ from support.clients.identities import bundle, rsa_key, support_document
 from support.clients.recording import recorder
 from support.servers.containers import Debian, Engine
 
-pytestmark = [pytest.mark.alone, pytest.mark.timeout(600)]
+pytestmark = pytest.mark.timeout(600)
 
 PAGE = "".join((ROOT / f"docs/how-to/{name}.md").read_text() for name in ("install", "operate"))
 BLOCKS = re.findall(r"^```sh(?: (\w+))?\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
@@ -124,6 +124,7 @@ def test_install_page(machine):
     assert (status, [each["email"] for each in answer["profiles"]]) == (201, ["alice@example.com"])
     path, token = "/v1/profiles/alice@example.com", answer["token"]
     assert ask(machine, "PATCH", path, '{"name": "Alice"}', token)[0] == 200
+    assert "There was no picture." in machine.run(preamble + "".join(commands("picture")))
     assert machine.run(preamble + "".join(commands("people"))).endswith("Erased.\n")
     with zipfile.ZipFile(machine.root / "root/clone/alice.zip") as files:
         assert json.loads(files.read("profile.json"))["name"] == "Alice"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import http.client
 import json
 import os
@@ -45,21 +46,13 @@ class Engine:
         """Run a command of buildah; return its output."""
         return _run(["buildah", *self._places, *arguments])
 
-    def make_base(self) -> None:
-        """Make the base image from Debian's packages, in memory, as `dpkg` syncs each file to disk."""
-        base = Path("/dev/shm", f"persona-profile-base-{os.getpid()}")
-        try:
-            _run(["debootstrap", "--variant=minbase", SUITE, base, MIRROR])
-            # As in Debian's own images: no sync for each file, no translations.
-            (base / "etc/dpkg/dpkg.cfg.d/unsafe").write_text("force-unsafe-io\n")
-            (base / "etc/apt/apt.conf.d/languages").write_text('Acquire::Languages "none";\n')
-            packed = self.folder / "base.tar"
-            excluded = ["--exclude=./var/cache/apt/archives/*.deb", "--exclude=./dev/*"]
-            _run(["tar", "-C", base, "-cf", packed, *excluded, "."])
-        finally:
-            _run(["rm", "-rf", base])
+    def make_base(self, packed: Path) -> None:
+        """Import the base image from a file; the first of several processes makes the file."""
+        with packed.with_suffix(".lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not packed.exists():
+                _pack_base(packed)
         self.output("import", packed, BASE)
-        packed.unlink()
 
     def build(self, commit: str) -> None:
         """Build the image by the shipped Containerfile."""
@@ -252,6 +245,21 @@ class Container:
         ]
         given = [each for pair in self.variables.items() for each in ("--env", "=".join(pair))]
         return self._engine.podman("run", *options, *given, *arguments)
+
+
+def _pack_base(packed: Path) -> None:
+    """Make the base from Debian's packages, in memory, as `dpkg` syncs each file to disk."""
+    base, fresh = Path("/dev/shm", f"persona-profile-base-{os.getpid()}"), packed.with_suffix(".new")
+    try:
+        _run(["debootstrap", "--variant=minbase", SUITE, base, MIRROR])
+        # As in Debian's own images: no sync for each file, no translations.
+        (base / "etc/dpkg/dpkg.cfg.d/unsafe").write_text("force-unsafe-io\n")
+        (base / "etc/apt/apt.conf.d/languages").write_text('Acquire::Languages "none";\n')
+        excluded = ["--exclude=./var/cache/apt/archives/*.deb", "--exclude=./dev/*"]
+        _run(["tar", "-C", base, "-cf", fresh, *excluded, "."])
+    finally:
+        _run(["rm", "-rf", base])
+    fresh.rename(packed)
 
 
 def _run(command: list[str | Path]) -> str:
