@@ -193,7 +193,7 @@ class Databases:
             "verify": f"{store} verify",
             "stats": f"{store} stats",
             "start": f"-c {self.folder}/empty.ini storage stats",
-            "restore": f"-c {self.folder}/empty.ini storage restore {archive}",
+            "restore": f"-c {self.folder}/empty.ini storage restore {archive} --without-ledger",
             "copy": f"storage copy {self.folder}/full.ini {self.folder}/empty.ini"
             f" --state {self.folder}/copy.state",
         }
@@ -238,7 +238,7 @@ def p99(values: Sequence[float]) -> float:
 
 
 def feel(databases: Databases, rates: Sequence[float | None]) -> None:
-    """Print the p99 of a running service during backups over the one before."""
+    """Print the p99 of a running service during backups over the one before and after."""
     service = Service(databases.folder, "mysql", databases.url("full"))
     try:
         service.start()
@@ -246,7 +246,7 @@ def feel(databases: Databases, rates: Sequence[float | None]) -> None:
         client.sign_in()
         latencies(client, 2, lambda: False)
         for rate in rates:
-            before = latencies(client, CALM_SECONDS, lambda: False)
+            calm = latencies(client, CALM_SECONDS, lambda: False)
             option = [] if rate is None else ["--rate", str(rate)]
             job = subprocess.Popen(
                 [*NICE, *COMMAND, "-c", f"{databases.folder}/full.ini", *BACKUP, *option],
@@ -256,11 +256,13 @@ def feel(databases: Databases, rates: Sequence[float | None]) -> None:
             during = latencies(client, BUSY_SECONDS, lambda job=job: job.poll() is not None)
             job.kill()
             job.wait()
-            ratio = p99(during) / p99(before)
+            calm += latencies(client, CALM_SECONDS, lambda: False)
+            ratio = p99(during) / p99(calm)
             text = "without --rate" if rate is None else f"--rate {rate:g}"
             print(
-                f"p99 of GET /v1/profiles/EMAIL, backup {text}: {1000 * p99(before):.1f} ms before, "
-                f"{1000 * p99(during):.1f} ms during, {ratio:.1f} times, {len(during)} requests",
+                f"p99 of GET /v1/profiles/EMAIL: {1000 * p99(calm):.1f} ms before and after, "
+                f"{1000 * p99(during):.1f} ms during a backup {text}, {ratio:.1f} times, "
+                f"{len(during)} requests",
                 flush=True,
             )
     finally:

@@ -397,8 +397,8 @@ class TestBackup:
     def test_stopped_by_hand(self, stores, full_store):
         """Ctrl-C ends a backup with status 130 and leaves no file at all."""
         ini = stores.ini("full", f"backend = sqlite\nbackend.url = {full_store}")
-        process = start("-c", ini, "storage", "backup", "archive")
-        while not list(stores.folder.glob(".archive.*.partial")):
+        process = start("-c", ini, "storage", "backup", "archive", "--rate", 1)
+        while not any(path.stat().st_size for path in stores.folder.glob(".archive.*.partial")):
             time.sleep(0.005)
         process.send_signal(signal.SIGINT)
         _, said = process.communicate(timeout=30)

@@ -96,11 +96,11 @@ def stores(tmp_path_factory, request) -> Stores:
 
 
 JOBS = {
-    "backup": ("-c", "full.ini", "storage", "backup", "archive"),
-    "verify": ("-c", "full.ini", "storage", "verify"),
-    "stats": ("-c", "full.ini", "storage", "stats"),
-    "restore": ("-c", "empty.ini", "storage", "restore", "archive", "--overwrite"),
-    "copy": ("storage", "copy", "full.ini", "empty.ini"),
+    "backup": ["-c", "full.ini", "storage", "backup", "archive"],
+    "verify": ["-c", "full.ini", "storage", "verify"],
+    "stats": ["-c", "full.ini", "storage", "stats"],
+    "restore": ["-c", "empty.ini", "storage", "restore", "archive", "--without-ledger", "--overwrite"],
+    "copy": ["storage", "copy", "full.ini", "empty.ini"],
 }
 
 
