@@ -26,7 +26,7 @@ from persona_profile.images.formats import MEDIA_TYPES
 from persona_profile.images.renderer import PreviewUpload, Upload
 from persona_profile.profiles.preconditions import Precondition
 from persona_profile.rate_limits import Policy
-from persona_profile.runtime.waiting import Wait
+from persona_profile.runtime.waiting import Claim, Wait
 
 MAX_ACCEPT_CHARACTERS: Final = 1024
 
@@ -141,9 +141,12 @@ def _charge_upload(request: Request, email: str) -> None:
 def _opened(request: Request, email: str, upload: Upload | PreviewUpload) -> Iterator[None]:
     """Hold the places of an upload until it is rendered. Charge its pixels first, its time last."""
     services: Services = request.services
+    waiting = services.waiting
+    network = Claim("network", client_of(request), waiting.limit(Wait.UPLOAD))
     try:
-        # One upload more than may wait: it displaces another, or is rejected, at once.
-        with services.waiting.place(Wait.UPLOAD, retry_after=2, spare=1), upload:
+        # One upload more than may wait: it displaces another, or is rejected, at once. A network that
+        # holds a place can't take this one, so a flood from it keeps nobody else out.
+        with waiting.place(Wait.UPLOAD, [network], retry_after=2, spare=1), upload:
             charge(request, Policy.PIXELS_PER_EMAIL, {email: upload.open()})
             yield
     finally:

@@ -391,12 +391,12 @@ class TestLocks:
     def test_slow_statements(self, connect):
         """A batch whose statements take too long together is stopped between them, and undone."""
         backend = connect()
+        versions = backend.apply(PARTITION, [Put(name, b"1") for name in ("a", "b", "c", "d")])
         backend._time_limit = 0.05
         event.listen(backend._engine, "before_cursor_execute", lambda *_: time.sleep(0.03))
-        puts = [Put(name, b"", ABSENT) for name in ("a", "b", "c", "d")]
         with fails("in time"):
-            backend.apply(PARTITION, puts)
-        assert backend.list(PARTITION) == []
+            backend.apply(PARTITION, [Put(name, b"2", version) for name, version in versions.items()])
+        assert {info.name: info.version for info in backend.list(PARTITION)} == versions
 
 
 @contextlib.contextmanager

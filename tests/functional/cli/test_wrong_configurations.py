@@ -341,7 +341,8 @@ OF_OTHER_FILES = [
     setting("ledger.url = sqlite:///hunter2", "ledger.backend: needed for ledger.url"),
     setting_later(
         "ledger.backend = hunter2",
-        "ledger.backend: neither one of memory, mysql, sqlite nor a dotted name that can be imported",
+        "ledger.backend: neither one of memory, mysql, spider, sqlite "
+        "nor a dotted name that can be imported",
     ),
     setting_later(
         "ledger.backend = sqlite\nledger.url = sqlite:///%(here)s/hunter2/x",

@@ -21,7 +21,7 @@ from support.servers.tls import answer, answering, authority, fetcher
 from support.servers.tls import serving as serving_tls
 
 from persona_profile.app import make_app
-from persona_profile.runtime.waiting import Wait
+from persona_profile.runtime.waiting import Claim, Wait
 from persona_profile.serving.server import make_server
 from persona_profile.settings import InvalidSettings, parse_settings
 
@@ -193,6 +193,23 @@ def test_uploads(world):
         assert world.sign_in(f"carol@{FRESH}")[0] == 201
     assert world.ask("PUT", path, PICTURE, **headers)[0] == 200
     assert world.waiting("upload") == 0
+
+
+def test_uploads_of_a_network(world):
+    """A network whose uploads hold all places leaves the spare one to others."""
+    _, _, body = world.sign_in_pinned()
+    headers = {"Authorization": f"Bearer {json.loads(body)['token']}", "Content_Type": "image/jpeg"}
+    path = "/v1/profiles/alice@example.com/picture"
+    places = world.services.waiting.limit(Wait.UPLOAD)
+    with ExitStack() as held:
+        for _ in range(places):
+            claim = Claim("network", ATTACKER, places)
+            held.enter_context(world.services.waiting.place(Wait.UPLOAD, [claim], spare=1))
+        status, _, body = world.ask("PUT", path, PICTURE, ATTACKER, **headers)
+        assert (status, json.loads(body)["code"]) == (503, "overloaded")
+        assert world.ask("PUT", path, PICTURE, **headers)[0] == 200
+    found = world.metrics()
+    assert found.value("persona_waiting_rejections_total", kind="upload", reason="network") == 1
 
 
 def test_crowd(world):
