@@ -39,10 +39,12 @@ from persona_profile.errors import (
 from persona_profile.images import Rendition
 from persona_profile.keys.content_key_wraps import ContentKeyWrap
 from persona_profile.keys.records import KeyRole, RecordKey
+from persona_profile.keys.service import Unreadable
 from persona_profile.keys.tokens import EmailProof, Session
 from persona_profile.keys.wrapping import KeyWrapper
 from persona_profile.profiles.preconditions import UNCONDITIONAL, Precondition
 from persona_profile.profiles.profile_keys import OpenedKeyItem, ProfileKey
+from persona_profile.profiles.removals import PictureRemovals
 from persona_profile.profiles.repeating import WRITE_PATIENCE_SECONDS, repeated
 from persona_profile.profiles.sessions import Vouched, check_not_ended, emails_of, new_session
 from persona_profile.store.homes import Home, Homes
@@ -63,7 +65,7 @@ from persona_profile.store.profile import (
     StoredProfile,
     open_profile,
 )
-from persona_profile.store.removals import forget_removal
+from persona_profile.store.removals import PictureRemoval, forget_removal, open_removal
 from persona_profile.store.renditions import Renditions
 from persona_profile.store.replicas import Replicas
 
@@ -210,11 +212,7 @@ class ProfileService:
         if before.removal is not None:
             self._forget_removal(before)  # its notice ends
         elif before.is_blank:
-            # Other writes conflict with the removal of a picture. This one may have missed a lock.
-            found = self.profile(session, email)
-            if found.is_locked:
-                self.delete_picture(session, email)
-                _check_not_locked(found)
+            self._check_missed_lock(email)
         return replace(written, removal=None)
 
     @repeated
@@ -312,6 +310,22 @@ class ProfileService:
     @repeated
     def _end_sessions(self, proof: EmailProof) -> None:
         self._homes.end_sessions(proof.email, proof.signed_out_at, self._clock())
+
+    def _check_missed_lock(self, email: str) -> None:
+        """Remove a new picture whose write has missed a lock: only the first of a profile can.
+
+        Other writes conflict with the removal of a picture. No session is asked: a sign-out since must
+        not make an error of what was written.
+        """
+        [home], _ = self._homes.find([email], [])
+        with suppress(Unreadable):
+            removal = open_removal(email, home, self._keys)
+            if removal is not None and removal.is_locked:
+                removals = PictureRemovals(
+                    self._backend, self._homes, self._keys, ledger=self._ledger, clock=self._clock
+                )
+                removals.remove_renditions(email)
+                raise _locked(removal)
 
     def _forget_removal(self, profile: StoredProfile) -> None:
         with suppress(Conflict):  # a removal that has followed stays
@@ -445,7 +459,11 @@ def _picture_operations(
 def _check_not_locked(profile: StoredProfile) -> None:
     removal = profile.removal
     if removal is not None and removal.is_locked:
-        raise PictureLocked(timestamp(1000 * removal.expires_at), removal.reason or None)
+        raise _locked(removal)
+
+
+def _locked(removal: PictureRemoval) -> PictureLocked:
+    return PictureLocked(timestamp(1000 * removal.expires_at), removal.reason or None)
 
 
 def _version(item: Item | None) -> int | Expectation:

@@ -8,7 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from selenium.common.exceptions import NoSuchElementException, StaleElementReferenceException
+from selenium.common.exceptions import (
+    NoSuchElementException,
+    StaleElementReferenceException,
+    TimeoutException,
+)
 from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webdriver import WebDriver
 from selenium.webdriver.remote.webelement import WebElement
@@ -150,13 +154,13 @@ class FrontPage:
         return profile.find_element(By.CSS_SELECTOR, f"[data-show={part}]").text
 
     def wait_for_problem(self, scope: WebElement, words: str) -> None:
-        """Wait for a problem in a part of the page; check its words."""
+        """Wait for a problem with some words in a part of the page."""
 
         def problem() -> str:
             places = scope.find_elements(By.CSS_SELECTOR, ".problem")
             return "".join(place.text for place in places)
 
-        assert words in self.wait_for(problem)
+        self._wait_for_words(words, problem)
 
     def wait_for(self, condition: Callable[[], Any]) -> Any:
         """Poll a condition until it is true; return its value."""
@@ -166,8 +170,14 @@ class FrontPage:
         return wait.until(lambda _browser: condition())
 
     def wait_for_notice(self, words: str) -> None:
-        """Wait for the notice; check its words."""
-        assert words in self.wait_for(lambda: self.find("#notice").text)
+        """Wait for a notice with some words."""
+        self._wait_for_words(words, lambda: self.find("#notice").text)
+
+    def _wait_for_words(self, words: str, text: Callable[[], str]) -> None:
+        """Wait for words in a text, which may show others before."""
+        with contextlib.suppress(TimeoutException):
+            self.wait_for(lambda: words in text())
+        assert words in text()
 
     def shown_picture(self, profile: WebElement) -> str:
         """Return the address of a profile's picture once it is decoded."""

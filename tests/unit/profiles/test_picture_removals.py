@@ -20,11 +20,18 @@ from support.stores.stores import Watched
 
 from backends import Address, Put
 from backends.engines.memory import MemoryBackend
-from persona_profile.errors import NotFound, PictureLocked, PreconditionFailed, UnreadableProfile
+from persona_profile.errors import (
+    InvalidSession,
+    NotFound,
+    PictureLocked,
+    PreconditionFailed,
+    UnreadableProfile,
+)
 from persona_profile.keys.keyring import Keyring, KeyState
 from persona_profile.profiles.export import profile_json
 from persona_profile.profiles.preconditions import Precondition
 from persona_profile.profiles.removals import NOTICE_SECONDS
+from persona_profile.profiles.sessions import Vouched
 from persona_profile.store.items import KEY_ITEM, PROFILE_ITEM, REMOVAL_ITEM
 from persona_profile.store.maintenance.key_use import check_unused, count_use
 from persona_profile.store.maintenance.needed_keys import NeededKeys
@@ -260,6 +267,29 @@ class TestLock:
             store.backend.before_write = store.backend.before_read = lambda: None
             assert store.pictures(email) == []
             assert store.verify()[0] == []
+
+    def test_sign_out_at_every_step(self, clock):
+        """A first upload is rejected for a sign-out, or written: never both."""
+        outcomes = set()
+        for step in range(8):
+            store = Store(KEYRING, Watched(lambda: clock.now))
+            session, _ = store.profiles.open_session([Vouched(BOB, "test")])
+            calls = iter(range(100))
+
+            def sign_out(store=store, session=session, calls=calls, step=step) -> None:
+                if next(calls) == step:
+                    store.profiles.sign_out(session)
+
+            store.backend.before_write = store.backend.before_read = sign_out
+            try:
+                store.profiles.write_picture(session, BOB, renditions(20))
+                is_written = True
+            except InvalidSession:
+                is_written = False
+            store.backend.before_write = store.backend.before_read = lambda: None
+            assert bool(store.pictures(BOB)) == is_written
+            outcomes.add(is_written)
+        assert outcomes == {True, False}
 
 
 class TestSealing:
