@@ -24,6 +24,7 @@ from support.servers.services import Answer, Client, Service
 
 COLOURS = 64
 SIZES = (64, 128, 256, 512)
+READ_SECONDS = 15
 
 
 @cache
@@ -115,7 +116,7 @@ class Writer:
         """Fail unless exactly the acknowledged writes are stored, and whole."""
         assert not self.wrong, self.wrong
         self.client.close()  # its connection may lead to a killed process
-        export = self.client.call("GET", f"{self.client.profile}/export")
+        export = self._read(f"{self.client.profile}/export")
         assert export.status == 200, export
         archive = zipfile.ZipFile(io.BytesIO(export.body))
         profile = json_decode(archive.read("profile.json"))
@@ -131,15 +132,25 @@ class Writer:
             assert set(files) == {f"picture/{size}.jpeg" for size in SIZES}
             [number] = numbers
             self.pictures.check(number, COLOURS)
-            urls = self.client.call("GET", self.client.profile).json["picture"]["urls"]
+            urls = self._read(self.client.profile).json["picture"]["urls"]
             assert set(urls) == {str(size) for size in SIZES}
             for url in urls.values():
-                served = self.client.call("GET", "/" + url.split("/", 3)[3])
-                assert (served.status, number_of(served.body)) == (200, number)
+                served = self._read("/" + url.split("/", 3)[3])
+                assert served.status == 200, served
+                assert number_of(served.body) == number
             prefix = f"picture/{profile['picture']['id']}"
             expected |= {f"{prefix}/{size}.jpeg" for size in SIZES}
         partition = KeyWrapper(KeyringFile(keyring).load()).partition(self.client.email)
         assert {info.name for info in backend.list(partition)} == expected
+
+    def _read(self, path: str) -> Answer:
+        """Return an answer. Ask again after a 503: each connection that a fault broke costs one."""
+        deadline = time.monotonic() + READ_SECONDS
+        while True:
+            answer = self.client.call("GET", path)
+            if not answer.says_when_to_retry or time.monotonic() > deadline:
+                return answer
+            time.sleep(0.05)
 
 
 @contextlib.contextmanager
