@@ -136,20 +136,21 @@ def restore(  # noqa: PLR0913 - all but two are options
         second.seek(start)
         reader = ArchiveReader(second)
         written = 0
-        for portion in ahead(
-            chunks(
-                _reported(reader, "writing", report),
-                lambda each: size_of(each[1]),
-                pace.portion(READ_BYTES),
-                PORTION_PARTITIONS,
-            )
-        ):
+        for portion in _portions(_reported(reader, "writing", report), pace):
             for partition, items in portion:
                 prepare(partition, items)
             results = write_partitions(destination, dict(portion), clock=clock)
             written += sum(each.differed for each in results.values())
             pace(sum(size_of(items) for _, items in portion))
         return Restored(reader.contents, written)
+
+
+def _portions(
+    partitions: Iterator[tuple[bytes, Items]], pace: Pace
+) -> Iterator[list[tuple[bytes, Items]]]:
+    """Yield partitions that are written together; the next ones are read meanwhile."""
+    max_bytes = pace.portion(READ_BYTES)
+    return ahead(chunks(partitions, lambda each: size_of(each[1]), max_bytes, PORTION_PARTITIONS))
 
 
 def _reported(reader: ArchiveReader, stage: str, report: Report) -> Iterator[tuple[bytes, Items]]:
