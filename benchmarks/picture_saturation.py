@@ -33,7 +33,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 from camera_pictures import camera_jpeg
 from PIL import Image
@@ -149,7 +149,7 @@ class Uploads:
         self._results = _context.Queue()
         self._process = _context.Process(target=self._run, daemon=True)
 
-    def __enter__(self) -> Uploads:
+    def __enter__(self) -> Self:
         """Start, with open sessions."""
         self._process.start()
         assert self._ready.wait(120)
@@ -238,7 +238,7 @@ class Memory:
         self._results = _context.Queue()
         self._process = _context.Process(target=self._run, daemon=True)
 
-    def __enter__(self) -> Memory:
+    def __enter__(self) -> Self:
         """Start."""
         self._process.start()
         return self

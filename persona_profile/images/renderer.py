@@ -207,7 +207,7 @@ class _Job:
             "processor_seconds": self._renderer.processor_seconds,
             "header_seconds": self._seconds_for(0),
         }
-        self._worker.use_all_cores(self._renderer.demand.is_quiet)
+        self._worker.use_all_cores(allowed=self._renderer.demand.is_quiet)
         with self._failures_explained():
             self._worker.begin(job, descriptor)
 
@@ -215,7 +215,7 @@ class _Job:
         """Return the worker's next message. Meanwhile its cores follow the demand."""
         channel = self._worker.channel
         while (left := self._deadline - time.monotonic()) > 0:
-            self._worker.use_all_cores(self._renderer.demand.is_quiet)
+            self._worker.use_all_cores(allowed=self._renderer.demand.is_quiet)
             if channel.wait(min(left, _MOVE_SECONDS)):
                 break
         return channel.receive(self._deadline, max_blobs=max_blobs, max_blob_bytes=max_blob_bytes)

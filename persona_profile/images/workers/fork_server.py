@@ -10,7 +10,7 @@ Messages from the service, with their answers:
     job, two descriptors     {"ended": status, "processor_seconds": seconds}   at the worker's end
     {"memory": bytes, "processor_seconds": seconds}
                              {"limited": true}    once the limits of the worker are set
-    {"all_cores": allowed}   none: the worker and its successors use all cores, or leave one free
+    {"all_cores": whether}   none: the worker and its successors use all cores, or leave one free
     {"stop": true}           none: the worker, if there is one, is killed
 """
 
@@ -79,9 +79,9 @@ class _Cores:
     def __init__(self) -> None:
         self._all = sorted(os.sched_getaffinity(0))
         self._is_fixed = ALL_CORES in sys.argv[1:] or len(self._all) == 1
-        self.use(False, os.getpid())
+        self.use(os.getpid(), all_cores=False)
 
-    def use(self, all_cores: bool, *pids: int) -> None:
+    def use(self, *pids: int, all_cores: bool) -> None:
         """Allow processes, which have a single thread, all cores or all but the first."""
         for pid in () if self._is_fixed else pids:
             with contextlib.suppress(OSError):  # where it is forbidden, the priority must suffice
@@ -107,7 +107,7 @@ class _ForkServer:
                 status, seconds = self._work(message, *descriptors)
                 self._control.send({"ended": status, "processor_seconds": seconds})
             elif "all_cores" in message:
-                self._cores.use(message["all_cores"], os.getpid())
+                self._cores.use(os.getpid(), all_cores=message["all_cores"])
 
     def _work(self, job: dict[str, Any], connection: int, file: int) -> tuple[int, float]:
         """Fork a worker and wait for its end; return its status and its processor time."""
@@ -144,7 +144,7 @@ class _ForkServer:
             resource.prlimit(pid, resource.RLIMIT_CPU, processor_limits(message["processor_seconds"]))
             self._control.send({"limited": True})
         elif "all_cores" in message:
-            self._cores.use(message["all_cores"], os.getpid(), pid)
+            self._cores.use(os.getpid(), pid, all_cores=message["all_cores"])
         elif "stop" in message:
             os.kill(pid, signal.SIGKILL)
 

@@ -77,7 +77,7 @@ class WorkerProcess:
         confinement: Mapping[str, str] = answer["confinement"]
         return confinement
 
-    def use_all_cores(self, allowed: bool) -> None:
+    def use_all_cores(self, *, allowed: bool) -> None:
         """Allow the present worker and the next ones all cores, or leave one of several free."""
         if allowed != self._has_all_cores:
             self._has_all_cores = allowed
