@@ -27,6 +27,7 @@ from selenium.webdriver.chrome.service import Service as Driver
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
+from support.browsers.network import set_network
 from support.clients.scripts import Scripts
 from support.pictures.pictures import photo
 from support.pictures.workers import LIMITS
@@ -79,7 +80,7 @@ def upload(scripts: Scripts, rounds: int) -> dict[tuple[str, str], Outcome]:
     for line, speed in LINES.items():
         for _ in range(rounds):
             for way, is_reduced in WAYS.items():
-                scripts.set_network(upload=speed)
+                set_network(scripts.browser, upload=speed)
                 measured = scripts.run(UPLOAD, email=EMAIL, isReduced=is_reduced)
                 found.setdefault((line, way), []).append(measured)
     return {

@@ -33,15 +33,12 @@ UPLOAD_BEGUN = (
 @pytest.fixture(scope="module")
 def front(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Front]:
     """Two processes of the service behind nginx."""
-    made = Front(tmp_path_factory.mktemp("front"))
-    try:
+    with contextlib.closing(Front(tmp_path_factory.mktemp("front"))) as made:
         made.service.start("--processes", "2")
         made.nginx.start()
         # Two starting processes create the identity provider; one of them is ready earlier.
         wait_for(lambda: made.call("GET", "/v1/")[0] == 200)
         yield made
-    finally:
-        made.close()
 
 
 def test_shipped_configuration_is_sound(front):
@@ -112,8 +109,7 @@ def test_plain_http(front):
 
 def test_service_down(tmp_path):
     """While the service is down, pages get a readable 503 with Retry-After; preflights succeed."""
-    front = Front(tmp_path / "front")
-    try:
+    with contextlib.closing(Front(tmp_path / "front")) as front:
         front.nginx.start()
         answer = front.call("POST", "/v1/sessions", b"{}", Content_Type="application/json")
         assert (answer[0], problem(answer)["code"]) == (503, "service_unavailable")
@@ -127,8 +123,6 @@ def test_service_down(tmp_path):
         foreign = front.call("POST", "/v1/sessions", b"{}", Origin="https://evil.example")
         assert (foreign[0], foreign[1]["Access-Control-Allow-Origin"]) == (403, None)
         wait_for(lambda: '"status":503,"upstream_status":"502"' in front.nginx.logs, 10)
-    finally:
-        front.close()
 
 
 def test_what_clients_say_of_their_address(tmp_path):
