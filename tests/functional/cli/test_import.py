@@ -338,10 +338,8 @@ def finished(service: Service, *arguments: str) -> Mapping[str, int]:
 
 
 def test_kills(tmp_path, pytestconfig):
-    """Killed at any instant and started again, an import has each face once, and of the right person.
-
-    With `--faces 10000 --timeout 3600` it takes some ten minutes on two cores.
-    """
+    """Killed at any instant and started again, an import has each face once, of the right person."""
+    # With `--faces 10000 --timeout 3600` it takes some ten minutes on two cores.
     count = pytestconfig.getoption("--faces")
     kills = max(2, count // 1000)
     service = Service(tmp_path, more=MORE)

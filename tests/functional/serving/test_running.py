@@ -25,15 +25,6 @@ from support.servers.services import Client, Service, SlowUpload
 TESTS = ROOT / "tests"
 
 
-def _children(pid: int) -> list[str]:
-    return Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-
-
-def processes_of(service: Service) -> set[int]:
-    """Return the process ids of those that serve."""
-    return {int(pid) for pid in _children(service.pid)}
-
-
 @pytest.fixture
 def service(tmp_path: Path) -> Iterator[Service]:
     """A service that a test starts."""
@@ -166,22 +157,22 @@ class TestSeveralProcesses:
             assert get(service) == 200
         requests = {"name": "persona_http_requests_total", "route": "/v1/"}
         assert service.metrics().value(**requests) == 30
-        before = processes_of(service)
+        before = service.processes()
         frozen = min(before)
         os.kill(frozen, signal.SIGSTOP)
         assert service.metrics().value(**requests) == 30  # its last ones are taken
         os.kill(frozen, signal.SIGCONT)
         for pid in before:
             os.kill(pid, signal.SIGKILL)
-            wait_for(lambda pid=pid: pid not in processes_of(service), 30)
-            wait_for(lambda: len(processes_of(service)) == 2, 30)
+            wait_for(lambda pid=pid: pid not in service.processes(), 30)
+            wait_for(lambda: len(service.processes()) == 2, 30)
         wait_for(lambda: service.metrics().value("persona_processes") == 2, 30)
-        assert not before & processes_of(service)
+        assert not before & service.processes()
         assert get(service) == 200
         found = service.metrics()
         assert found.value(**requests) == 31
         assert found.value("persona_process_deaths_total") == 2
-        children = processes_of(service)
+        children = service.processes()
         service.signal(signal.SIGTERM)
         assert service.wait(45) == 0
         assert not any(is_alive(pid) for pid in children)
@@ -190,15 +181,15 @@ class TestSeveralProcesses:
         """While all processes are replaced, no request fails; nor does an upload that is under way."""
         service.start("--processes", "2")
         wait_for(lambda: service.metrics().value("persona_processes") == 2, 30)
-        before = processes_of(service)
+        before = service.processes()
         client = Client(service, "alice@example.com")
         client.sign_in()
         upload = SlowUpload(service, client, encode(quadrants(), quality=95) + bytes(8_000_000))
         load = SteadyLoad(service)
         service.signal(signal.SIGUSR2)
-        wait_for(lambda: processes_of(service) - before, 40)
+        wait_for(lambda: service.processes() - before, 40)
         assert upload.finish().status == 200
-        wait_for(lambda: not processes_of(service) & before, 40)
+        wait_for(lambda: not service.processes() & before, 40)
         load.stop()
         assert not load.failures
         assert load.answered > 50
@@ -215,7 +206,7 @@ class TestSeveralProcesses:
         ) as service:
             service.start("--processes", "1")
             wait_for(lambda: get(service, "/__heartbeat__") == 503, 30)
-            [child] = _children(service.pid)
+            [child] = service.processes()
             service.signal(number)
             service.wait(30)
             wait_for(lambda: not is_alive(int(child)), 30)
@@ -225,7 +216,7 @@ class TestSeveralProcesses:
         """A process that can't be started is started later; the supervisor's signal ends no other."""
         service.start("--processes", "1")
         wait_for(lambda: service.metrics().value("persona_processes") == 1, 30)
-        [child] = processes_of(service)
+        [child] = service.processes()
         os.kill(child, signal.SIGUSR2)  # as `systemctl kill` does to all processes of a service
         assert get(service) == 200
         limits = resource.prlimit(service.pid, resource.RLIMIT_NOFILE)

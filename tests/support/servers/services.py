@@ -160,6 +160,11 @@ class Service:
         assert self._process is not None
         return self._process.pid
 
+    def processes(self) -> set[int]:
+        """Return the ids of its child processes: with several that serve, those that do."""
+        path = Path(f"/proc/{self.pid}/task/{self.pid}/children")
+        return set(map(int, path.read_text().split()))
+
     @property
     def log(self) -> str:
         """The log so far."""
