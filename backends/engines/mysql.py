@@ -37,6 +37,7 @@ from backends import (
     BackendError,
     BackendStats,
     BatchOutcome,
+    NoWrites,
     Operation,
     Unavailable,
     WrongSchema,
@@ -79,6 +80,11 @@ MISPLACED: Final = 1735
 """The error for a head with other tables than the URL says; servers have it for unknown partitions."""
 
 _FULL: Final = {1021, 1114}
+_READ_ONLY: Final = {
+    1290,  # also of other options that forbid a statement
+    1792,  # of the transaction
+    1836,
+}
 _REASONS: Final = {
     1040: "it has too many connections",
     1044: "its user may not use the database",
@@ -135,6 +141,10 @@ class HostLost(ConnectionLost):
 
 class Rejected(Unavailable):
     """The database answered that it can't do it."""
+
+
+class RejectedWrite(Rejected, NoWrites):
+    """The database answered that it takes no writes."""
 
 
 class _RollBack(Exception):
@@ -322,7 +332,9 @@ class MysqlBackend(SqlBackend):
             return ConnectionLost()
         logger.error("MySQL error %s (%s)", code, type(error.orig).__name__)
         if code in _FULL:
-            return Rejected("the database has no room left", retry_after=60)
+            return RejectedWrite("the database has no room left", retry_after=60)
+        if code in _READ_ONLY:
+            return RejectedWrite(f"the database is read-only (MySQL error {code})")
         kind = Unavailable if is_of_client(code) else Rejected
         reason = _REASONS.get(code, "it fails")
         return kind(f"the database can't be used: {reason} (MySQL error {code})")
