@@ -175,6 +175,11 @@ class Ledger:
         return _pseudonym(self._open_key(), prefix, email)
 
     @property
+    def keep_seconds(self) -> int:
+        """The life of an entry."""
+        return self._keep_seconds
+
+    @property
     def backend(self) -> Backend:
         """The store, in which other records about emails may have partitions of their own."""
         return self._backend
