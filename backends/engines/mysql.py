@@ -80,11 +80,6 @@ MISPLACED: Final = 1735
 """The error for a head with other tables than the URL says; servers have it for unknown partitions."""
 
 _FULL: Final = {1021, 1114}
-_READ_ONLY: Final = {
-    1290,  # also of other options that forbid a statement
-    1792,  # of the transaction
-    1836,
-}
 _REASONS: Final = {
     1040: "it has too many connections",
     1044: "its user may not use the database",
@@ -278,7 +273,11 @@ class MysqlBackend(SqlBackend):
     def _check_writable(self) -> None:
         found = {row.Variable_name: row.Value for row in self._read(mysql_findings.WRITABLE)}
         if not mysql_findings.may_write(found):
-            raise Rejected("the database takes no writes: it is read-only, or logs statements")
+            raise RejectedWrite("the database takes no writes: it is read-only, or logs statements")
+
+    def try_write(self) -> None:
+        self._check_writable()
+        super().try_write()
 
     def stats(self) -> BackendStats:
         # A stopped server rejects connections at once: that never opens the circuit breaker.
@@ -333,8 +332,6 @@ class MysqlBackend(SqlBackend):
         logger.error("MySQL error %s (%s)", code, type(error.orig).__name__)
         if code in _FULL:
             return RejectedWrite("the database has no room left", retry_after=60)
-        if code in _READ_ONLY:
-            return RejectedWrite(f"the database is read-only (MySQL error {code})")
         kind = Unavailable if is_of_client(code) else Rejected
         reason = _REASONS.get(code, "it fails")
         return kind(f"the database can't be used: {reason} (MySQL error {code})")
