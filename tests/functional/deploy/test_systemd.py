@@ -56,7 +56,7 @@ def test_unit(tmp_path):
 
 @pytest.mark.parametrize("unit", [BACKUP, LEDGER], ids=["backup", "ledger"])
 def test_units_of_timers(tmp_path, unit):
-    """The units of backups and of the ledger's copies are valid and confined by systemd's own checks."""
+    """The units of backups and of the ledger's copies are valid and confined by systemd."""
     program = Path(sys.executable).with_name("persona-profile")
     for name in ("service", "timer"):
         text = unit.with_suffix(f".{name}").read_text()
