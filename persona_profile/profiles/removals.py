@@ -65,11 +65,13 @@ class PictureRemovals:
     ) -> tuple[PictureRemoval, bool]:
         """Remove the picture of an email; with `lock_seconds`, accept no other one for that time.
 
-        It begins at `now`, by default the clock's.
+        It begins at `now`, by default the clock's. Without `lock_seconds` an earlier lock stays.
 
         Returns:
-            The removal; whether there was a picture.
+            The removal or the earlier lock; whether there was a picture.
         """
+        if lock_seconds is None and (lock := self._found(email)) is not None and lock.is_locked:
+            return lock, self.remove_renditions(email)
         now = self._clock() if now is None else now
         expires_at = int(now) + (lock_seconds or NOTICE_SECONDS)
         removal = PictureRemoval(email, int(1000 * now), expires_at, lock_seconds is not None, reason)
@@ -80,15 +82,27 @@ class PictureRemovals:
     @repeated
     def lock_again(self, removal: PictureRemoval) -> bool:
         """Bring a lock back that a restore has lost; return whether it was lost, and has not ended."""
-        [home], _ = self._homes.find([removal.email], [])
-        with suppress(Unreadable):
-            found = open_removal(removal.email, home, self._keys)
-            if found is not None and found.removed_at >= removal.removed_at:
-                return False
+        found = self._found(removal.email)
+        if found is not None and found.removed_at >= removal.removed_at:
+            return False
         if removal.expires_at <= self._clock():
             return False
         self._put(removal)
         return True
+
+    @repeated
+    def unlock_again(self, email: str, ended_at: int) -> None:
+        """End a lock that a restore has brought back; later ones stay. Milliseconds since 1970."""
+        found = self._found(email)
+        if found is not None and found.is_locked and found.removed_at <= ended_at:
+            self.unlock(email)
+
+    def _found(self, email: str) -> PictureRemoval | None:
+        """Return the removal of an email's picture; None if there is none, or it does not open."""
+        [home], _ = self._homes.find([email], [])
+        with suppress(Unreadable):
+            return open_removal(email, home, self._keys)
+        return None
 
     def _put(self, removal: PictureRemoval) -> None:
         """Write a removal, over an earlier one.
