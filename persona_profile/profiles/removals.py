@@ -66,8 +66,8 @@ class PictureRemovals:
     ) -> tuple[PictureRemoval, bool]:
         """Remove the picture of an email; with `lock_seconds`, accept no other one for that time.
 
-        It begins at `now`, by default the clock's. Without `lock_seconds` an earlier lock stays, and its
-        reason unless there is a new one: only `unlock` ends it before its time.
+        It begins at `now`, by default the clock's. Without `lock_seconds` an earlier lock stays, and
+        its reason unless there is a new one.
 
         Returns:
             The removal; whether there was a picture.

@@ -224,7 +224,7 @@ def test_wrong_number_of_processes(number):
     """A number of processes that can't be started is wrong usage."""
     result = run("serve", "--processes", number)
     assert result.returncode == 2
-    assert "--processes: invalid" in result.stderr
+    assert "--processes: must be a whole number from 1 to " in result.stderr
 
 
 @pytest.mark.parametrize(

@@ -219,7 +219,7 @@ class TestLock:
         assert removal_of(store) is None
 
     def test_second_removal_keeps_it(self, store, clock):
-        """A removal without a lock leaves an earlier lock and its reason; one with a lock replaces it."""
+        """A removal without a lock leaves an earlier lock and its reason; a new lock replaces it."""
         first, _ = store.removals.remove(ALICE, 30 * DAY, "Not you.")
         clock.now += DAY
         for reason, shown in (("", "Not you."), ("Nor this.", "Nor this.")):
