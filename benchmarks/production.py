@@ -32,10 +32,20 @@ LIMITS = (
 
 
 class Served(NamedTuple):
-    """A server: its process id, and the port of loopback where it answers."""
+    """A server: its process id, and the port of loopback where it answers.
+
+    Attributes:
+        command, environment: start `persona-profile` with the settings of the service.
+    """
 
     pid: int
     port: int
+    command: Sequence[str] = ()
+    environment: Mapping[str, str] = {}
+
+    def run(self, *words: str) -> str:
+        """Run a command with the settings of the service; return its output."""
+        return subprocess.check_output([*self.command, *words], env=self.environment, text=True)
 
 
 @contextlib.contextmanager
@@ -90,7 +100,7 @@ def production(
         )
     try:
         _wait(service, port, folder / "service.log")
-        yield Served(service.pid, port)
+        yield Served(service.pid, port, [*command, "-c", str(folder / INI.name)], environment)
     finally:
         service.terminate()
         service.wait(60)
