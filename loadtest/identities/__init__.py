@@ -131,7 +131,9 @@ class Identities:
         try:
             return cls(folder, json.loads((folder / "users.json").read_bytes()))
         except (KeyError, TypeError):
-            raise ValueError(f"{folder}: not a folder of identities of this version; remove it") from None
+            raise ValueError(
+                f"{folder}: not a folder of identities of this version; remove it"
+            ) from None
 
     def user(self, number: int) -> User:
         """Return a user.

@@ -309,11 +309,11 @@ def knee(
         raise InvalidParameters(f"upload_seconds: must be at least {MIN_NUMBER:g}")
     steady = parameters.changed({"peak": 1, "target_utilisation": 1})
     full = users_carried(cores, steady, costs, processes=processes, with_database=with_database)
-    if not math.isfinite(full) or math.isinf(upload_seconds):
+    uploads = math.fsum(rates(steady, 1)[each] for each in UPLOADS)
+    if not uploads or math.isinf(full) or math.isinf(upload_seconds):
         return full
     million = demand(steady, costs, 1e6).cores
     rest = (million.service + (million.database if with_database else 0)) / 1e6
-    uploads = math.fsum(rates(steady, 1)[each] for each in UPLOADS)
     work = costs.of(UPLOADS[0], steady.mix).worker_seconds
 
     def is_late(users: float) -> bool:
