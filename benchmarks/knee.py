@@ -30,16 +30,16 @@ from metering import ALL, Meter
 
 from loadtest import identities, run
 from loadtest.generator.conductor import STEP_LEVELS, meets_levels
-from loadtest.record import Second, Step, Traffic, percentile, read
+from loadtest.record import GeneratorSample, Second, Step, Traffic, percentile, read
 from persona_profile.capacity.costs import Costs
 from persona_profile.capacity.model import ACTIVITIES, UPLOADS, Parameters, knee
 
 SERVER_CORE: Final = 1
 GENERATOR_CORE: Final = 0
-FIRST_STEP: Final = 0.8
+FIRST_STEP: Final = 0.9
 """Of the prediction."""
 
-GROWTH: Final = 1.2
+GROWTH: Final = 1.11
 WARM_UP: Final = 6
 
 
@@ -49,16 +49,17 @@ class Found(NamedTuple):
     Attributes:
         users: active users.
         met: whether it met the levels of `STEP_LEVELS`.
-        cores: in use: by the service, by the database, by all on the server's core.
+        cores: in use: by the service with its workers, the database, all on the server's core, the
+            generator.
         late: the 95th percentile over its level, of dialogs and of uploads.
-        shed: shares of dialogs and of uploads without a right answer.
+        lost: shares of dialogs and of uploads without a right answer.
     """
 
     users: float
     met: bool
-    cores: tuple[float, float, float]
-    late: tuple[float, float]
-    lost: tuple[float, float]
+    cores: tuple[float, ...]
+    late: tuple[float, ...]
+    lost: tuple[float, ...]
 
 
 def steps_of(record: Path, meter: Meter) -> list[Found]:
@@ -81,7 +82,13 @@ def steps_of(record: Path, meter: Meter) -> list[Found]:
             for each, name in zip(traffic, ("dialog_open", "upload"), strict=True)
         )
         used = meter.between(step.at, following.at)
-        cores = (used["server"], used["database"], used[ALL])
+        samples = [
+            each.cpu
+            for each in lines
+            if isinstance(each, GeneratorSample) and step.at <= each.at < following.at
+        ]
+        generator = sum(samples) / len(samples)
+        cores = (used["server"], used["database"], used[ALL], generator)
         lost = tuple(1 - each.achieved for each in traffic)
         found.append(Found(step.users, meets_levels(seconds), cores, late, lost))
     return sorted(found)
@@ -121,7 +128,7 @@ def print_costs(costs: Costs) -> None:
 def print_run(found: Sequence[Found], prediction: float) -> None:
     """Print the steps of a run and its knee beside the prediction."""
     print(
-        "\n      users  met    cores: service, database, all   p95 over level (lost): dialogs, uploads"
+        "\n      users  met    cores: service, database, all, generator   p95 over level (lost): dialogs, uploads"
     )
     for step in found:
         cores = " ".join(f"{part:.2f}" for part in step.cores)
