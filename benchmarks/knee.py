@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import itertools
+import math
 import os
 import sys
 import tempfile
@@ -94,23 +95,16 @@ def steps_of(record: Path, meter: Meter) -> list[Found]:
     return sorted(found)
 
 
-def look(
-    found: Deployment, folder: Path, pictures: Path, prediction: float, seed: int, measured: float
-) -> list[Found]:
-    """Look for the knee; return the steps."""
+def look(found: Deployment, folder: Path, prediction: float, seed: int, measured: float) -> list[Found]:
+    """Look for the knee by the people and pictures of a folder; return the steps."""
     arguments = ["--shape", "steps", "--users-active", str(prediction * FIRST_STEP)]
     arguments += ["--growth", str(GROWTH), "--warm-up", str(WARM_UP), "--measured", str(measured)]
     arguments += ["--server-pid", str(found.service.pid), "--max-steps", "8"]
     arguments += ["--audience", AUDIENCE, "--seed", str(seed)]
-    data = folder / "data"
-    data.mkdir(exist_ok=True)
-    for name, target in (("identities", folder / "people"), ("pictures", pictures.resolve())):
-        if not (data / name).exists():
-            (data / name).symlink_to(target)
     record = folder / f"record-{seed}"
     meter = Meter({"server": found.service.pid, "database": found.database.pid}, f"cpu{SERVER_CORE}")
     with meter.running():
-        status = run.locust(data, record, found.origin, arguments, 1)
+        status = run.locust(folder, record, found.origin, arguments, 1)
     assert status == 0, status
     return steps_of(record, meter)
 
@@ -126,21 +120,16 @@ def print_costs(costs: Costs) -> None:
 
 
 def print_run(found: Sequence[Found], prediction: float) -> None:
-    """Print the steps of a run and its knee beside the prediction."""
-    print(
-        "\n      users  met    cores: service, database, all, generator   p95 over level (lost): dialogs, uploads"
-    )
+    """Print the steps of a run, levels of dialogs and of uploads, and the knee over the prediction."""
+    print("\n      users  met    cores: service, database, all, generator; p95 over level (lost)")
     for step in found:
         cores = " ".join(f"{part:.2f}" for part in step.cores)
         late = "   ".join(
             f"{late:.2f} ({lost:.1%})" for late, lost in zip(step.late, step.lost, strict=True)
         )
         print(f"{step.users:11,.0f}  {step.met!s:5}  {cores}   {late}")
-    broken = min((step.users for step in found if not step.met), default=None)
-    carried = max(step.users for step in found if step.met and step.users < (broken or step.users + 1))
-    if broken is None:
-        print(f"carried {carried:,.0f}, and no step broke: more steps are needed")
-        return
+    broken = min((step.users for step in found if not step.met), default=math.inf)
+    carried = max((step.users for step in found if step.met and step.users < broken), default=0)
     measured = (carried + broken) / 2
     print(
         f"carried {carried:,.0f}, broke at {broken:,.0f}: knee {measured:,.0f}, "
@@ -153,7 +142,7 @@ def main() -> None:
     """Measure, predict, look for the knee, print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--pictures", type=Path, default=Path("var/loadtest/pictures"))
-    parser.add_argument("--people", type=int, default=400)
+    parser.add_argument("--people", type=int, default=200)
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--processes", type=int, default=1, help="of the service")
     parser.add_argument("--database", choices=("beside", "apart"), default="beside")
@@ -162,17 +151,19 @@ def main() -> None:
     is_beside = options.database == "beside"
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        identities.make(folder / "people", users=options.people)
-        identities.mint(folder / "people")
+        people = folder / "identities"
+        identities.make(people, users=options.people)
+        identities.mint(people)
+        (folder / "pictures").symlink_to(options.pictures.resolve())
         os.sched_setaffinity(0, {GENERATOR_CORE})
         with deployment(
             folder / "server",
-            folder / "people" / "pinned-issuers.json",
+            people / "pinned-issuers.json",
             *("--processes", str(options.processes)),
             cores={SERVER_CORE},
             database_cores={SERVER_CORE if is_beside else GENERATOR_CORE},
         ) as found:
-            costs = measured(Bench(found, folder / "people", options.pictures, 4))
+            costs = measured(Bench(found, people, options.pictures, 4))
             print_costs(costs)
             prediction = knee(
                 1,
@@ -184,7 +175,7 @@ def main() -> None:
             )
             print(f"predicted: {prediction:,.0f} users", flush=True)
             for seed in range(1, options.runs + 1):
-                steps = look(found, folder, options.pictures, prediction, seed, options.measured)
+                steps = look(found, folder, prediction, seed, options.measured)
                 print_run(steps, prediction)
 
 
