@@ -76,10 +76,8 @@ class Bench:
         self.deployment = found
         self.library = PictureLibrary.open(pictures, kinds())
         self._connections = connections
-        users = identities.Identities.open(people)
-        self._engine = Engine(
-            "costs", found.service.origin, found.service.origin, users, self.library, lambda *_: None
-        )
+        users, origin = identities.Identities.open(people), found.service.origin
+        self._engine = Engine("costs", origin, origin, users, self.library, lambda *_: None)
         self._engine.prepare(7, 0, 1, rates(Parameters(), 1), launch=False)
 
     def alone(self) -> dict[str, dict[str, Cost]]:

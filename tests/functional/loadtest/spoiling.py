@@ -10,8 +10,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 class SpoilingProxy:
     """Forwards requests to a service, with faults.
 
-    From the second picture on, answers have the previous picture. Edits and the first try of each upload
-    get 503 with Retry-After, exports 503 without. `networks` are the clients that the generator names.
+    From the second picture on, answers have the previous picture. Edits and the first try of each
+    upload get 503 with Retry-After, exports 503 without. `networks` are the clients as they are named.
     """
 
     def __init__(self, port: int) -> None:

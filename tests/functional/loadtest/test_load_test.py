@@ -214,7 +214,7 @@ def test_shedding_is_told_from_breaking(trials):
 
 
 def test_shed_uploads_are_sent_again(trials):
-    """An upload is sent again as long as the server asks for, and counts once, with the time of both."""
+    """An upload is sent again as the server asks for, and counts once, with the time of both."""
     uploads = trials["spoiled"].seconds()["replacement"]
     answered = total(uploads, "latencies").total() + total(uploads, "errors").total()
     assert sum(each.planned for each in uploads) == answered > 0
