@@ -76,6 +76,7 @@ def test_cores_follow_demand():
         ThreadPoolExecutor(1) as threads,
         renderer(workers=1, processor_seconds=400, deadline_seconds=120, start_worker=start) as ours,
     ):
+        accepted(ours)  # the first worker of a fork server tries the confinement
         upload = threads.submit(outcome, ours, ENDLESS)
         [pid] = await_workers(lambda found: len(found) == 1)
         await_cores(pid, CORES)
@@ -113,6 +114,7 @@ def test_cores_of_a_service(tmp_path):
     try:
         uploader, other = (Client(service, f"{name}@example.com") for name in ("alice", "bob"))
         uploader.sign_in()
+        assert uploader.upload(GOOD).status == 200  # starts the fork server
         with ThreadPoolExecutor(1) as threads:
             upload = threads.submit(uploader.upload, LARGE)
             [pid] = await_workers(lambda found: len(found) == 1, service.pid)
