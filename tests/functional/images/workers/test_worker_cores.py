@@ -114,7 +114,14 @@ def test_cores_of_a_service(tmp_path):
     try:
         uploader, other = (Client(service, f"{name}@example.com") for name in ("alice", "bob"))
         uploader.sign_in()
-        assert uploader.upload(GOOD).status == 200  # starts the fork server
+
+        def upload_a_small_one() -> None:
+            assert uploader.upload(GOOD).status == 200
+            time.sleep(0.3)  # fewer than a person may upload in a minute
+
+        upload_a_small_one()
+        [fork_server] = fork_server_pids(service.pid)
+        await_cores(fork_server, CORES, upload_a_small_one)
         with ThreadPoolExecutor(1) as threads:
             upload = threads.submit(uploader.upload, LARGE)
             [pid] = await_workers(lambda found: len(found) == 1, service.pid)
