@@ -288,9 +288,9 @@ def report_sign_ins(before: list[float], during: list[float]) -> float:
 
 
 def rate(outcomes: list[Outcome]) -> float:
-    """Return the uploads a second of clients that uploaded again and again."""
+    """Return the uploads a second of clients that uploaded again and again; a few may be shed."""
     answers = Counter(status for each in outcomes for status in each.statuses)
-    assert answers.keys() == {200}, answers
+    assert answers[200] > 0.95 * answers.total(), answers
     return answers[200] / statistics.mean(each.seconds for each in outcomes)
 
 
