@@ -25,6 +25,7 @@ from backends import (
     Address,
     Conflict,
     Delete,
+    NoWrites,
     Put,
     Unavailable,
     WrongSchema,
@@ -188,6 +189,8 @@ class TestLimits:
                 backend.apply(PARTITION, [Put("a", b"2")])
             with fails("read-only"):
                 backend.apply(PARTITION, [Put("a", b"2"), Put("b", b"2")])
+            with pytest.raises(NoWrites):
+                backend.try_write()
             assert backend.get_many([A])[A].value == b"1"
         backend.apply(PARTITION, [Put("a", b"2")])
 

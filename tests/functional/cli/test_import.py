@@ -272,9 +272,11 @@ def test_wrong_use(moving):
     for options, reason in (
         (("--csv", str(fifo)), "must be a regular file"),
         (("--csv", str(moving.folder)), "must be a regular file"),
+        (("--csv", "."), "--csv: must be a file"),
+        (("--csv", ""), "--csv: must be a file"),
         (("--rejected", str(moving.csv)), "must be three files"),
         (("--rejected", str(moving.folder)), "must be a file"),
-        (("--workers", "0"), "must be 1 to 256"),
+        (("--workers", "0"), "must be a whole number from 1 to 256"),
     ):
         assert reason in moving.fail(*options, status=2)
     moving.faces = moving.folder / "none"
