@@ -35,11 +35,17 @@ LIMITS = (
 
 
 class Served(NamedTuple):
-    """A server: its process id, and the ports of loopback of its answers and its metrics."""
+    """A server: its process id, and the ports of loopback of its answers and its metrics.
+
+    Attributes:
+        command, environment: start `persona-profile` with the settings of the service.
+    """
 
     pid: int
     port: int
     metrics_port: int = 0
+    command: Sequence[str] = ()
+    environment: Mapping[str, str] = {}
 
     @property
     def origin(self) -> str:
@@ -50,6 +56,10 @@ class Served(NamedTuple):
         """Scrape the metrics."""
         with urllib.request.urlopen(f"http://127.0.0.1:{self.metrics_port}/metrics") as answer:
             return Exposition(answer.read().decode())
+
+    def run(self, *words: str) -> str:
+        """Run a command with the settings of the service; return its output."""
+        return subprocess.check_output([*self.command, *words], env=self.environment, text=True)
 
 
 @contextlib.contextmanager
@@ -103,7 +113,8 @@ def production(
         )
     try:
         _wait(service, port, folder / "service.log")
-        yield Served(service.pid, port, metrics_port)
+        words = [*command, "-c", str(folder / INI.name)]
+        yield Served(service.pid, port, metrics_port, words, environment)
     finally:
         service.terminate()
         service.wait(60)

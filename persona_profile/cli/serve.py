@@ -13,8 +13,8 @@ import plaster
 
 from persona_profile.cli.config import SERVER, load_settings, loader
 from persona_profile.cli.failures import CommandFailed
-from persona_profile.cli.parts import reporting_all_faults
 from persona_profile.cli.numbers import whole_number
+from persona_profile.cli.parts import reporting_all_faults
 from persona_profile.development.identity_provider import DevelopmentIdentityProvider
 from persona_profile.runtime import supervisor
 from persona_profile.runtime.control import FAULTS, ControlChannel
