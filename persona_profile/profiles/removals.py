@@ -9,9 +9,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
+from dataclasses import replace
 from typing import Final
 
-from backends import Backend, Conflict, Delete, ItemInfo, Operation, Put
+from backends import ABSENT, Backend, Conflict, Delete, ItemInfo, Operation, Put
 from backends.copying.transfer import batches
 from persona_profile.keys.service import Unreadable
 from persona_profile.keys.wrapping import KeyWrapper
@@ -70,13 +71,14 @@ class PictureRemovals:
         Returns:
             The removal or the earlier lock; whether there was a picture.
         """
-        if lock_seconds is None and (lock := self._found(email)) is not None and lock.is_locked:
+        [home], _ = self._homes.find([email], [])
+        if lock_seconds is None and (lock := self._opened(email, home)) and lock.is_locked:
             return lock, self.remove_renditions(email)
         now = self._clock() if now is None else now
         expires_at = int(now) + (lock_seconds or NOTICE_SECONDS)
         removal = PictureRemoval(email, int(1000 * now), expires_at, lock_seconds is not None, reason)
-        # The lock first, so that no picture follows the removed one.
-        self._put(removal)
+        # The lock first, so that no picture follows the removed one. A notice replaces no later lock.
+        self._put(removal, None if removal.is_locked else home)
         return removal, self.remove_renditions(email)
 
     @repeated
@@ -100,18 +102,24 @@ class PictureRemovals:
     def _found(self, email: str) -> PictureRemoval | None:
         """Return the removal of an email's picture; None if there is none, or it does not open."""
         [home], _ = self._homes.find([email], [])
+        return self._opened(email, home)
+
+    def _opened(self, email: str, home: Home) -> PictureRemoval | None:
         with suppress(Unreadable):
             return open_removal(email, home, self._keys)
         return None
 
-    def _put(self, removal: PictureRemoval) -> None:
-        """Write a removal, over an earlier one.
+    def _put(self, removal: PictureRemoval, only_over: Home | None = None) -> None:
+        """Write a removal, over an earlier one, or only over what was found with a home.
 
         Raises:
-            Conflict: the keys were replaced meanwhile.
+            Conflict: the keys were replaced meanwhile, or another removal has followed.
         """
         *older, newest = self._keys.partitions(removal.email)
         put = removal.put(self._keys, newest)
+        if only_over is not None:
+            found = dict(only_over.removals).get(newest)
+            put = replace(put, if_version=found.version if found else ABSENT)
         self._backend.apply(newest, [put])
         for partition in older:
             self._backend.apply(partition, [removal.put(self._keys, partition)])
