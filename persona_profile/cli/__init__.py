@@ -23,6 +23,7 @@ from persona_profile.settings import InvalidSettings
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; return its exit status."""
     forbid_dumps()  # before the keyring or a setting is read
+    _replace_closed_streams()
     options = _parser().parse_args(arguments)
     log = configure_command()  # the server changes it with its settings
     status, message = 1, ""
@@ -40,12 +41,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         message = f"{error.filename}: {error.strerror}" if error.filename else ""
     except OSError as error:
-        message = f"{error.filename or 'a file'}: {error.strerror}"
+        message = f"{error.filename or 'the output'}: {error.strerror}"
     except KeyboardInterrupt:
         status = 130
     if message:
         print(f"persona-profile: {message}", file=sys.stderr)
     return status
+
+
+def _replace_closed_streams() -> None:
+    """Give each closed standard stream a file and a descriptor, so that no opened file gets its number.
+
+    The descriptor is read-only: an archive for a closed standard output still fails.
+    """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            os.open(os.devnull, os.O_RDONLY)  # gets the lowest number that is free
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115, PTH123
 
 
 def _parser() -> argparse.ArgumentParser:

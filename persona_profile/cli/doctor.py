@@ -40,7 +40,7 @@ def add_to(commands: Any) -> None:
 def _address(text: str) -> tuple[str, int]:
     match = _ADDRESS.fullmatch(text)
     if match is None:
-        raise ValueError
+        raise argparse.ArgumentTypeError("must be HOST:PORT")
     return match[1].strip("[]"), int(match[2])
 
 

@@ -6,7 +6,7 @@ import argparse
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
@@ -99,10 +99,11 @@ def _add_kind(job: Any) -> None:
 
 
 def _rate(text: str) -> float:
-    rate = float(text)
-    if not 0.01 <= rate <= 1_000_000:
-        raise ValueError
-    return rate
+    with suppress(ValueError):
+        rate = float(text)
+        if 0.01 <= rate <= 1_000_000:
+            return rate
+    raise argparse.ArgumentTypeError("must be a number from 0.01 to 1,000,000")
 
 
 def _init(options: argparse.Namespace) -> int:

@@ -13,6 +13,7 @@ import plaster
 
 from persona_profile.cli.config import SERVER, load_settings, loader
 from persona_profile.cli.failures import CommandFailed
+from persona_profile.cli.numbers import whole_number
 from persona_profile.cli.parts import reporting_all_faults
 from persona_profile.development.identity_provider import DevelopmentIdentityProvider
 from persona_profile.runtime import supervisor
@@ -35,7 +36,7 @@ def add_to(commands: Any) -> None:
     job.add_argument(
         "--processes",
         metavar="N",
-        type=_processes,
+        type=whole_number(1, MAX_PROCESSES),
         help="the number of processes under a supervisor, which restarts a process that dies and "
         "replaces all at SIGUSR2, without a failed request (default: one, without a supervisor)",
     )
@@ -48,13 +49,6 @@ def add_to(commands: Any) -> None:
     assertion.add_argument("email", metavar="EMAIL")
     assertion.add_argument("--audience", metavar="ORIGIN", help="default: the first of public_origins")
     assertion.set_defaults(run=_assertion)
-
-
-def _processes(text: str) -> int:
-    number = int(text)
-    if not 1 <= number <= MAX_PROCESSES:
-        raise ValueError
-    return number
 
 
 def _serve(options: argparse.Namespace) -> int:

@@ -6,6 +6,7 @@ import argparse
 import json
 import sys
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from typing import Any
 
 from backends import MAX_PARTITION_BYTES
@@ -198,7 +199,8 @@ def _print_rows(rows: Iterable[Sequence[str]]) -> None:
 
 
 def _partition(text: str) -> bytes:
-    partition = bytes.fromhex(text)
-    if not 0 < len(partition) <= MAX_PARTITION_BYTES:
-        raise ValueError
-    return partition
+    with suppress(ValueError):
+        partition = bytes.fromhex(text)
+        if 0 < len(partition) <= MAX_PARTITION_BYTES:
+            return partition
+    raise argparse.ArgumentTypeError("must be a partition as `storage verify` shows it")

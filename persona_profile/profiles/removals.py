@@ -66,61 +66,58 @@ class PictureRemovals:
     ) -> tuple[PictureRemoval, bool]:
         """Remove the picture of an email; with `lock_seconds`, accept no other one for that time.
 
-        It begins at `now`, by default the clock's. Without `lock_seconds` an earlier lock stays.
+        It begins at `now`, by default the clock's. Without `lock_seconds` an earlier lock stays, and
+        its reason unless there is a new one.
 
         Returns:
-            The removal or the earlier lock; whether there was a picture.
+            The removal; whether there was a picture.
         """
-        [home], _ = self._homes.find([email], [])
-        if lock_seconds is None and (lock := self._opened(email, home)) and lock.is_locked:
-            return lock, self.remove_renditions(email)
         now = self._clock() if now is None else now
         expires_at = int(now) + (lock_seconds or NOTICE_SECONDS)
         removal = PictureRemoval(email, int(1000 * now), expires_at, lock_seconds is not None, reason)
-        # The lock first, so that no picture follows the removed one. A notice replaces no later lock.
-        self._put(removal, None if removal.is_locked else home)
+        home, earlier = self._found(email)
+        if lock_seconds is None and earlier is not None and earlier.is_locked:
+            reason = reason or earlier.reason
+            removal = replace(removal, expires_at=earlier.expires_at, is_locked=True, reason=reason)
+        # The lock first, so that no picture follows the removed one.
+        self._put(removal, home)
         return removal, self.remove_renditions(email)
 
     @repeated
     def lock_again(self, removal: PictureRemoval) -> bool:
         """Bring a lock back that a restore has lost; return whether it was lost, and has not ended."""
-        found = self._found(removal.email)
+        home, found = self._found(removal.email)
         if found is not None and found.removed_at >= removal.removed_at:
             return False
         if removal.expires_at <= self._clock():
             return False
-        self._put(removal)
+        self._put(removal, home)
         return True
 
     @repeated
     def unlock_again(self, email: str, ended_at: int) -> None:
         """End a lock that a restore has brought back; later ones stay. Milliseconds since 1970."""
-        found = self._found(email)
+        _, found = self._found(email)
         if found is not None and found.is_locked and found.removed_at <= ended_at:
             self.unlock(email)
 
-    def _found(self, email: str) -> PictureRemoval | None:
-        """Return the removal of an email's picture; None if there is none, or it does not open."""
+    def _found(self, email: str) -> tuple[Home, PictureRemoval | None]:
+        """Return an email's home and removal; None if there is none, or it does not open."""
         [home], _ = self._homes.find([email], [])
-        return self._opened(email, home)
-
-    def _opened(self, email: str, home: Home) -> PictureRemoval | None:
         with suppress(Unreadable):
-            return open_removal(email, home, self._keys)
-        return None
+            return home, open_removal(email, home, self._keys)
+        return home, None
 
-    def _put(self, removal: PictureRemoval, only_over: Home | None = None) -> None:
-        """Write a removal, over an earlier one, or only over what was found with a home.
+    def _put(self, removal: PictureRemoval, home: Home) -> None:
+        """Write a removal, over the one that was found with a home.
 
         Raises:
-            Conflict: the keys were replaced meanwhile, or another removal has followed.
+            Conflict: another operator has written one meanwhile, or the keys were replaced.
         """
         *older, newest = self._keys.partitions(removal.email)
         put = removal.put(self._keys, newest)
-        if only_over is not None:
-            found = dict(only_over.removals).get(newest)
-            put = replace(put, if_version=found.version if found else ABSENT)
-        self._backend.apply(newest, [put])
+        found = dict(home.removals).get(newest)
+        self._backend.apply(newest, [replace(put, if_version=found.version if found else ABSENT)])
         for partition in older:
             self._backend.apply(partition, [removal.put(self._keys, partition)])
         wrapped, _ = self._keys.split(put.value)

@@ -264,13 +264,9 @@ def test_disk_full_under_sqlite(tmp_path, make_service):
 @contextlib.contextmanager
 def installed(server: MariaDB) -> Iterator[MariaDB]:
     """Run a server for one test."""
-    server.install()
-    server.start()
-    server.create_database()
-    try:
+    with server.running():
+        server.create_database()
         yield server
-    finally:
-        server.stop()
 
 
 def test_tables_full_in_mariadb(tmp_path, make_service):

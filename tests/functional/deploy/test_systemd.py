@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -122,7 +123,7 @@ def test_copies_of_the_ledger(tmp_path):
 
 def test_backup_of_the_unit(tmp_path):
     """The unit's command writes an archive of today, checks it, and deletes archives of last month."""
-    service = Service(tmp_path / "service", "sqlite", f"sqlite:///{tmp_path}/items.sqlite")
+    service = Service(tmp_path / "service")
     assert service.run("storage", "init").returncode == 0
     folder = tmp_path / "archives"
     folder.mkdir()
@@ -224,8 +225,7 @@ def test_notifications(tmp_path, monkeypatch, arguments):
         systemd.settimeout(60)
         monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
         folder = tmp_path / "service"
-        service = Service(folder, "sqlite", f"sqlite:///{folder}/items.sqlite")
-        try:
+        with closing(Service(folder)) as service:
             service.start(*arguments)
             assert systemd.recv(100) == b"READY=1"
             service.signal(signal.SIGTERM)
@@ -234,5 +234,3 @@ def test_notifications(tmp_path, monkeypatch, arguments):
             systemd.settimeout(0.1)
             with pytest.raises(TimeoutError):  # no repeated notifications
                 systemd.recv(100)
-        finally:
-            service.close()

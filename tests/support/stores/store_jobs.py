@@ -71,15 +71,16 @@ class RemovePicture(Work):
         if email != self.email:
             return False
         if before[2:] != after[2:]:
-            is_kept = before.is_locked and not self.has_lock
-            mine = before._replace(removal=self.reason, is_locked=self.has_lock)
-            return after == mine and not is_kept
+            if before.is_locked and not self.has_lock:  # its end stays
+                self.world.removed_at[self.reason] = self.world.removed_at[before.removal]
+            is_locked = before.is_locked or self.has_lock
+            return after == before._replace(removal=self.reason, is_locked=is_locked)
         return after == before._replace(profile=before.profile._replace(picture=None))
 
     def acknowledged(self, result: object) -> None:
         views = self.window(self.email)
         assert any(view.profile.picture is None for view in views)
-        assert any(view.is_locked or (view.removal and not self.has_lock) for view in views)
+        assert any(view.removal == self.reason for view in views)
 
 
 @dataclass

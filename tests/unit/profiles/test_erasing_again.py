@@ -317,13 +317,6 @@ class TestProtected:
         store.ledger.backend.apply(partition, [Put("lock", b"altered")])
         assert world.restored()[1] == ErasedAgain(unreadable=1)
 
-    def test_removal_without_a_lock(self, world):
-        """A further removal leaves a lock as it is."""
-        lock, _ = world.store.removals.remove(BOB, 30 * DAY, "locked")
-        world.clock.now += 60
-        assert world.store.removals.remove(BOB, None, "again") == (lock, False)
-        assert world.store.removals.is_locked(BOB)
-
     def test_protected_after_coming_back(self, world):
         """A later profile stays, as its key is younger than the entry."""
         world.started = world.now - 1000
