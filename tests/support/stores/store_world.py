@@ -139,7 +139,7 @@ class Machine:
         return self.profiles(backend).open_session(vouched, None, PROFILE_KEY)
 
     def findings(self, backend: Backend) -> list[Finding]:
-        """Return the findings of verification, without marks under an older keyring."""
+        """Return the findings of verification, without marks and removals under an older keyring."""
         findings: list[Finding] = []
         Verification(backend, self.keys, findings.append).run()
         return [each for each in findings if not self._is_late_mark(backend, each)]
@@ -148,7 +148,8 @@ class Machine:
         return (
             finding.kind is FindingKind.UNKNOWN_PARTITION
             and finding.partition[0] < self.keys.index_versions[0]
-            and [info.name for info in backend.list(finding.partition)] == [NOT_BEFORE_ITEM]
+            and {info.name for info in backend.list(finding.partition)}
+            <= {NOT_BEFORE_ITEM, REMOVAL_ITEM}
         )
 
 
