@@ -13,6 +13,7 @@ load test looks for the knee, on an empty database.
 from __future__ import annotations
 
 import argparse
+import itertools
 import os
 import platform
 import re
@@ -26,19 +27,19 @@ from typing import NamedTuple
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
-from knee import Found, steps_of
 from metering import ALL, Meter
 from production import production
 from support.servers.galera import Galera
 from support.servers.spider import running_shards
 
 from loadtest import identities, run
+from loadtest.generator.conductor import meets_levels
 from loadtest.generator.plan import kinds
 from loadtest.pictures import PictureLibrary
+from loadtest.record import Second, Step, Traffic, read
 from persona_profile.capacity.costs import Costs
 from persona_profile.capacity.model import Parameters, knee
 
-AUDIENCE = "http://127.0.0.1:6543"
 BUSY = 0.9
 """From what share on a core counts as used up."""
 
@@ -70,6 +71,22 @@ class Row(NamedTuple):
     name: str
     servers: int
     processes: int
+
+
+class Found(NamedTuple):
+    """A measured step.
+
+    Attributes:
+        users: active users.
+        met: whether it met the levels.
+        right: the share of requests with a right answer.
+        used: cores by process.
+    """
+
+    users: float
+    met: bool
+    right: float
+    used: Mapping[str, float]
 
 
 class Case(NamedTuple):
@@ -195,6 +212,22 @@ ROWS: Mapping[str, tuple[Row, ...]] = {
 }
 
 
+def steps_of(record: Path, meter: Meter) -> list[Found]:
+    """Return the measured steps of a record."""
+    lines = list(read(record))
+    steps = sorted((each for each in lines if isinstance(each, Step)), key=lambda each: each.at)
+    found = []
+    for step, following in itertools.pairwise(steps):
+        if step.is_measured:
+            seconds = [
+                each for each in lines if isinstance(each, Second) and step.at <= each.at < following.at
+            ]
+            used = meter.between(step.at, following.at)
+            right = Traffic.of(seconds).achieved
+            found.append(Found(step.users, meets_levels(seconds), right, used))
+    return found
+
+
 def case_of(row: Row, record: Path, meter: Meter) -> Case:
     """Return what a record says."""
     steps = steps_of(record, meter)
@@ -207,24 +240,19 @@ def case_of(row: Row, record: Path, meter: Meter) -> Case:
 def measured(folder: Path, row: Row, database: Database, options: argparse.Namespace) -> Case:
     """Look for the knee of a row."""
     issuers = folder / "identities" / "pinned-issuers.json"
-    settings = {
-        **database.settings,
-        "public_origins": AUDIENCE,
-        "browserid.pinned_issuers": str(issuers),
-    }
+    settings = {**database.settings, "browserid.pinned_issuers": str(issuers)}
     place = Path(tempfile.mkdtemp(dir=folder))
     with production(place / "service", settings, "--processes", str(row.processes)) as served:
         pids = {f"keeper {number}": pid for number, pid in enumerate(database.keepers)}
         pids |= {f"head {number}": pid for number, pid in enumerate(database.heads)}
         # `ours` are this script and all that it has started: all of these, and Locust.
         meter = Meter({**pids, "service": served.pid, "ours": os.getpid()})
-        arguments = ["--shape", "steps", "--users-active", str(options.users), "--audience", AUDIENCE]
+        arguments = ["--shape", "steps", "--users-active", str(options.users)]
         arguments += ["--warm-up", str(options.warm_up), "--measured", str(options.measured)]
         arguments += ["--server-pid", str(served.pid), "--max-steps", str(options.max_steps)]
         arguments += ["--small-pictures"] if options.small_pictures else []
         with meter.running():
-            origin = f"http://127.0.0.1:{served.port}"
-            status = run.locust(folder, place / "record", origin, arguments, 1)
+            status = run.locust(folder, place / "record", served.origin, arguments, 1)
         if status != 0:
             log = (place / "service" / "service.log").read_text()
             raise RuntimeError(f"Locust ended with status {status}: {log[-2000:]}")
