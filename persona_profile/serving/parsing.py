@@ -28,9 +28,7 @@ MAX_FRAMING_BYTES: Final = 4096
 
 _PIECE_BYTES: Final = 8192
 
-_TRANSFER_ENCODING = re.compile(
-    rb"^transfer-encoding:[ \t]*(.*?)[ \t]*\r?$", re.IGNORECASE | re.MULTILINE
-)
+_TRANSFER_ENCODING = re.compile(rb"^transfer-encoding:[ \t]*(.*?)[ \t]*\r?$", re.MULTILINE)
 
 logger = logging.getLogger(__name__)
 
@@ -149,7 +147,10 @@ class StrictParser(HTTPRequestParser):  # type: ignore[misc]
         """
         if self.version not in ("", "1.0", "1.1"):
             raise ParsingError("Bad version")
-        codings = [coding.lower() for coding in _TRANSFER_ENCODING.findall(header_plus)]
+        lower = header_plus.lower()
+        if b"transfer-encoding" not in lower:
+            return
+        codings = _TRANSFER_ENCODING.findall(lower)
         is_clear = codings == [b"chunked"] and self.chunked and "CONTENT_LENGTH" not in self.headers
         if codings and not is_clear:
             raise ParsingError("Bad framing")
