@@ -11,6 +11,7 @@ from importlib.metadata import version
 from backends import BackendError
 from persona_profile.cli import capacity, doctor, imports, keys, pictures, profiles, serve, storage
 from persona_profile.cli.failures import CommandFailed
+from persona_profile.cli.parts import reporting_faults_of
 from persona_profile.keys.keyring import KeyringError
 from persona_profile.keys.service import KeysUnavailable
 from persona_profile.runtime.build import PACKAGE
@@ -27,7 +28,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     log = configure_command()  # the server changes it with its settings
     status, message = 1, ""
     try:
-        status = options.run(options)
+        with reporting_faults_of(options):
+            status = options.run(options)
     except InvalidSettings as error:
         status, message = 2, f"{options.config}: {error}"
     except CommandFailed as failure:

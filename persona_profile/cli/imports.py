@@ -18,6 +18,7 @@ from persona_profile.cli.config import load_settings
 from persona_profile.cli.failures import CommandFailed, WrongUsage
 from persona_profile.cli.numbers import whole_number
 from persona_profile.cli.opening import opened_ledger, opened_store_with_keys
+from persona_profile.cli.parts import STORE_WITH_LEDGER, set_parts
 from persona_profile.cli.paths import output_path
 from persona_profile.cli.progress import RowProgress, shown
 from persona_profile.images.admission import Admission
@@ -87,6 +88,7 @@ def add_to(commands: Any) -> None:
     )
     job.add_argument("--json", action="store_true", help="for programs")
     job.set_defaults(run=_import)
+    set_parts(job, *STORE_WITH_LEDGER)
 
 
 def _import(options: argparse.Namespace) -> int:

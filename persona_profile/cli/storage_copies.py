@@ -26,6 +26,7 @@ from persona_profile.cli.config import load_settings, loader
 from persona_profile.cli.failures import CommandFailed, WrongUsage
 from persona_profile.cli.numbers import whole_number
 from persona_profile.cli.opening import open_shared_backend, opened_store
+from persona_profile.cli.parts import STORE_WITH_LEDGER, Part
 from persona_profile.cli.paths import input_path, is_standard_output, output_path
 from persona_profile.cli.progress import JobProgress, shown
 from persona_profile.cli.rate_option import add_rate_option, pace_of
@@ -154,6 +155,7 @@ def _print_copied(result: CopyResult, seconds: float, *, as_json: bool) -> None:
 
 
 def _backup(options: argparse.Namespace) -> int:
+    options.parts = {Part.LEDGER if options.ledger else Part.STORE}
     needed = NeededKeys()
     with (
         shown(JobProgress(sys.stderr), "there is no archive; start it again") as progress,
@@ -232,6 +234,9 @@ def _restore_from(
 ) -> tuple[Restored, Demands | None]:
     settings = load_settings(options.config)
     has_demands = not (options.ledger or options.without_ledger)
+    options.parts = (
+        STORE_WITH_LEDGER if has_demands else {Part.LEDGER if options.ledger else Part.STORE}
+    )
     with (
         _opened(settings, options) as destination,
         _archived_homes(settings) as homes,

@@ -17,6 +17,7 @@ from backends.findings import Level
 from persona_profile.cli.config import load_settings
 from persona_profile.cli.failures import CommandFailed
 from persona_profile.cli.opening import opened_store
+from persona_profile.cli.parts import STORE_WITH_LEDGER, set_parts
 from persona_profile.cli.progress import WalkProgress, shown
 from persona_profile.errors import ServiceError
 from persona_profile.keys.configured import make_key_wrapper, open_keyring
@@ -43,6 +44,7 @@ def add_to(jobs: Any) -> None:
     )
     job.add_argument("--json", action="store_true", help="for programs")
     job.set_defaults(run=_erase_again)
+    set_parts(job, *STORE_WITH_LEDGER)
 
 
 def _time(text: str) -> datetime:

@@ -75,33 +75,38 @@ class PictureRemovals:
         now = self._clock() if now is None else now
         expires_at = int(now) + (lock_seconds or NOTICE_SECONDS)
         removal = PictureRemoval(email, int(1000 * now), expires_at, lock_seconds is not None, reason)
-        [home], _ = self._homes.find([email], [])
-        if lock_seconds is None:
-            removal = self._with_earlier_lock(removal, home)
+        home, earlier = self._found(email)
+        if lock_seconds is None and earlier is not None and earlier.is_locked:
+            reason = reason or earlier.reason
+            removal = replace(removal, expires_at=earlier.expires_at, is_locked=True, reason=reason)
         # The lock first, so that no picture follows the removed one.
         self._put(removal, home)
         return removal, self.remove_renditions(email)
 
-    def _with_earlier_lock(self, removal: PictureRemoval, home: Home) -> PictureRemoval:
-        with suppress(Unreadable):  # it is replaced
-            earlier = open_removal(removal.email, home, self._keys)
-            if earlier is not None and earlier.is_locked:
-                reason = removal.reason or earlier.reason
-                return replace(removal, expires_at=earlier.expires_at, is_locked=True, reason=reason)
-        return removal
-
     @repeated
     def lock_again(self, removal: PictureRemoval) -> bool:
         """Bring a lock back that a restore has lost; return whether it was lost, and has not ended."""
-        [home], _ = self._homes.find([removal.email], [])
-        with suppress(Unreadable):
-            found = open_removal(removal.email, home, self._keys)
-            if found is not None and found.removed_at >= removal.removed_at:
-                return False
+        home, found = self._found(removal.email)
+        if found is not None and found.removed_at >= removal.removed_at:
+            return False
         if removal.expires_at <= self._clock():
             return False
         self._put(removal, home)
         return True
+
+    @repeated
+    def unlock_again(self, email: str, ended_at: int) -> None:
+        """End a lock that a restore has brought back; later ones stay. Milliseconds since 1970."""
+        _, found = self._found(email)
+        if found is not None and found.is_locked and found.removed_at <= ended_at:
+            self.unlock(email)
+
+    def _found(self, email: str) -> tuple[Home, PictureRemoval | None]:
+        """Return an email's home and removal; None if there is none, or it does not open."""
+        [home], _ = self._homes.find([email], [])
+        with suppress(Unreadable):
+            return home, open_removal(email, home, self._keys)
+        return home, None
 
     def _put(self, removal: PictureRemoval, home: Home) -> None:
         """Write a removal, over the one that was found with a home.

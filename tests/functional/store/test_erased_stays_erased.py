@@ -28,7 +28,7 @@ class Site:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.service = Service(folder, "sqlite", f"sqlite:///{folder}/items.sqlite")
+        self.service = Service(folder)
         self.service.start()
         self.archive = folder / "archive"
         self.people = {email: self.person(email) for email in (ALICE, BOB, CAROL, DAVE)}
