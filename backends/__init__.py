@@ -65,6 +65,10 @@ class Unavailable(BackendError):
         self.retry_after = retry_after
 
 
+class NoWrites(Unavailable):
+    """The store takes no writes, for example as it is full or read-only; it may answer reads."""
+
+
 class Busy(Unavailable):
     """Others write to a partition faster than it can be read or written."""
 
@@ -148,12 +152,14 @@ class BackendStats:
         max_connections: size of the connection pool; 0 for a backend without connections.
         is_unreachable: whether the store did not answer the last operation, or operations are rejected
             at once as it does not answer.
+        takes_no_writes: whether the last write failed by `NoWrites`.
     """
 
     retries: Mapping[str, int] = field(default_factory=dict)
     connections_in_use: int = 0
     max_connections: int = 0
     is_unreachable: bool = False
+    takes_no_writes: bool = False
 
 
 class Backend(ABC):
@@ -231,6 +237,13 @@ class Backend(ABC):
     @abstractmethod
     def ping(self) -> None:
         """Check that the store answers a read within its time limit; write nothing."""
+
+    def try_write(self) -> None:
+        """Check that the store takes a write now, by a write that leaves nothing.
+
+        Every process calls it once a minute. By default it is `ping`.
+        """
+        self.ping()
 
     @abstractmethod
     def initialize(self) -> None:

@@ -259,9 +259,7 @@ def database(folder: Path) -> Iterator[None]:
     """Run MariaDB, and make the keyring and the schema."""
     mariadb = MariaDB(folder / "mariadb")
     mariadb.folder.mkdir()
-    mariadb.install()
-    mariadb.start()
-    try:
+    with mariadb.running():
         mariadb.create_database()
         (folder / "backend.url").write_text(mariadb.url + "\n")
         text = (ROOT / "production.ini").read_text()
@@ -269,8 +267,6 @@ def database(folder: Path) -> Iterator[None]:
         for arguments in (["keys", "init"], ["storage", "init"]):
             _run(folder, arguments)
         yield
-    finally:
-        mariadb.stop()
 
 
 def _run(folder: Path, arguments: Sequence[str]) -> None:

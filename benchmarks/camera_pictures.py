@@ -1,4 +1,4 @@
-"""Files as cameras and phones make them: of each kind of the capacity model, and of any size."""
+"""Files as cameras and phones make them, of any size."""
 
 from __future__ import annotations
 
@@ -7,13 +7,12 @@ import sys
 from functools import cache
 from pathlib import Path
 
-from PIL import Image, ImageDraw, ImageOps
+from PIL import Image, ImageOps
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
-from support.pictures.pictures import encode, exif_orientation, heic, photo
+from support.pictures.pictures import encode, exif_orientation, photo
 
-SCREEN = (1170, 2532)
 MAX_BYTES = 19_500_000
 """Just below the server's limit of 20 MiB."""
 _data = b""
@@ -67,26 +66,3 @@ def camera_jpeg(megapixels: float) -> bytes:
         else:
             high = quality
     return best
-
-
-def screenshot() -> bytes:
-    """Return a PNG of a phone's screen: lines of text, and a photo in the upper third."""
-    screen = Image.new("RGB", SCREEN, "white")
-    screen.paste(source().resize((1170, 878)), (0, 120))
-    pen = ImageDraw.Draw(screen)
-    for line, top in enumerate(range(1040, SCREEN[1] - 40, 44)):
-        pen.text(
-            (40, top), f"{line:02} The quick brown fox jumps over the lazy dog.", "black", font_size=36
-        )
-    return encode(screen, "PNG")
-
-
-def kinds() -> dict[str, bytes]:
-    """Return a file of each kind of the capacity model, by its name there."""
-    return {
-        "jpeg_12mp": camera_jpeg(12),
-        "jpeg_24mp": camera_jpeg(24),
-        "jpeg_48mp": camera_jpeg(48),
-        "png_screenshot": screenshot(),
-        "heic": heic(source(), quality=75),
-    }

@@ -201,6 +201,13 @@ class Clients:
         thumbnails: int | None = None,
     ) -> Request:
         """Return a POST that proves both emails to an origin, and asks for thumbnails of a size."""
+        proofs = self.proofs(audience, fresh_certificates=fresh_certificates)
+        more = {} if thumbnails is None else {"thumbnails": thumbnails}
+        body = json.dumps({"proofs": [{"assertion": each} for each in proofs], **more}).encode()
+        return "POST", "/v1/sessions", body, {"Content-Type": "application/json"}
+
+    def proofs(self, audience: str = AUDIENCE, *, fresh_certificates: bool = False) -> list[str]:
+        """Return a BrowserID assertion for each of both emails to an origin."""
         proofs = []
         for email, key in self._keys.items():
             self._count += 1
@@ -209,10 +216,8 @@ class Clients:
                 claims = certificate_claims(email, key, nonce=self._count)
                 certificate = sign_jws(claims, self._issuer)
             claims = assertion_claims(audience, nonce=self._count)
-            proofs.append({"assertion": f"{certificate}~{sign_jws(claims, key)}"})
-        more = {} if thumbnails is None else {"thumbnails": thumbnails}
-        body = json.dumps({"proofs": proofs, **more}).encode()
-        return "POST", "/v1/sessions", body, {"Content-Type": "application/json"}
+            proofs.append(f"{certificate}~{sign_jws(claims, key)}")
+        return proofs
 
     def sessions(
         self,
@@ -233,15 +238,16 @@ class Clients:
 
     def token(self, port: int, audience: str = AUDIENCE) -> str:
         """Open a session of both emails with a profile each; return its token."""
-        token = json.loads(_ask(port, *self.session(audience)))["token"]
+        token = json.loads(ask(port, *self.session(audience)))["token"]
         for email in EMAILS:
             claims = json.dumps({"name": "Alice Example", "label": "Work"}).encode()
             headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
-            _ask(port, "PUT", f"/v1/profiles/{email}", claims, headers)
+            ask(port, "PUT", f"/v1/profiles/{email}", claims, headers)
         return token
 
 
-def _ask(port: int, method: str, path: str, body: bytes, headers: dict[str, str]) -> bytes:
+def ask(port: int, method: str, path: str, body: bytes, headers: dict[str, str]) -> bytes:
+    """Send a request over a connection of its own; return the body of its good answer."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
     connection.request(method, path, body, headers)
     response = connection.getresponse()
@@ -255,7 +261,7 @@ def set_pictures(port: int, token: str, picture: bytes) -> None:
     """Give both emails of a session a picture."""
     headers = {"Authorization": f"Bearer {token}", "Content-Type": "image/jpeg"}
     for email in EMAILS:
-        _ask(port, "PUT", f"/v1/profiles/{email}/picture", picture, headers)
+        ask(port, "PUT", f"/v1/profiles/{email}/picture", picture, headers)
 
 
 def edit(token: str) -> Request:

@@ -18,11 +18,13 @@ import time
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
 from support.servers.galera import Galera, galera_cluster
+from support.stores.writers import meanwhile
 
 import backends.engines.mysql_connections
 from backends import Address, Backend, Conflict, Put
@@ -67,17 +69,11 @@ def load(backend: Backend, number: int, stop: threading.Event) -> None:
 @contextlib.contextmanager
 def loaded(cluster: Galera) -> Iterator[None]:
     """Let others write to the first node meanwhile."""
-    stop = threading.Event()
-    with closing(MysqlBackend.from_url(cluster.url_of(cluster.nodes[0]))) as backend:
-        threads = [threading.Thread(target=load, args=(backend, each, stop)) for each in range(LOADERS)]
-        for thread in threads:
-            thread.start()
-        try:
-            yield
-        finally:
-            stop.set()
-            for thread in threads:
-                thread.join()
+    with (
+        closing(MysqlBackend.from_url(cluster.url_of(cluster.nodes[0]))) as backend,
+        meanwhile([partial(load, backend, number) for number in range(LOADERS)]),
+    ):
+        yield
 
 
 def measure(cluster: Galera, wait: int, rounds: int, stats: Stats) -> None:

@@ -135,11 +135,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         spent = Spent(folder / "spent")
-        database = MariaDB(folder)
-        database.install()
-        database.start()
-        database.create_database()
-        try:
+        with MariaDB(folder).running() as database:
+            database.create_database()
             with running(folder, database.url, folder / "spent") as dialog:
                 measure("POST /v1/sessions, two emails", dialog, spent, rounds, Dialog.opening)
                 measure("GET /v1/profiles, two emails", dialog, spent, rounds, Dialog.profiles)
@@ -148,8 +145,6 @@ def main() -> None:
                     what = f"GET a picture, {size} px, {kilobytes:.1f} kB"
                     picture = functools.partial(Dialog.picture, size=size)
                     measure(what, dialog, spent, rounds, picture)
-        finally:
-            database.stop()
 
 
 if __name__ == "__main__":

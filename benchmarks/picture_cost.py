@@ -13,8 +13,8 @@ from __future__ import annotations
 
 import argparse
 import io
+import json
 import os
-import re
 import resource
 import shutil
 import statistics
@@ -22,28 +22,28 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable
+from contextlib import ExitStack
 from pathlib import Path
-from typing import ClassVar
+from urllib.parse import urlsplit
 
 import pillow_heif
-import webtest
 from PIL import Image, ImageOps
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
+from driving import EMAILS, Clients, ask
+from production import Served, production
 from support.pictures.pictures import photo
 from support.pictures.workers import LIMITS, fork_server_pids
 
-from persona_profile.app import make_app
 from persona_profile.images import PictureOptions
 from persona_profile.images.formats import EFFORTS, SIZES
 from persona_profile.images.pipeline import squares_of
-from persona_profile.settings import parse_settings
 
 TOOLS = {"djpeg": "libjpeg-turbo-progs", "gm": "graphicsmagick"}
 GM_SIZES = (128, 256, 512)
-EMAIL = "alice@example.com"
+ACCEPT = {"Accept": "image/avif,image/webp,*/*"}
 OPTIONS = PictureOptions(LIMITS)
 
 
@@ -69,23 +69,27 @@ def scaled(picture: Image.Image, megapixels: int) -> Image.Image:
     return picture.resize(size, Image.Resampling.BICUBIC)
 
 
-def processor_seconds(work: Callable[[], object]) -> float:
-    """Return the processor time of some work in this process, its children and picture workers."""
-    servers = fork_server_pids()
+def processor_seconds(work: Callable[[], object], services: Iterable[Uploads]) -> float:
+    """Return the processor time of some work in this process, its children and the services."""
 
     def used() -> float:
-        ours = time.process_time()
         children = resource.getrusage(resource.RUSAGE_CHILDREN)
-        forks = sum(map(_of_process, servers)) + sum(each.worker_seconds() for each in Uploads.all)
-        return ours + children.ru_utime + children.ru_stime + forks
+        ours = time.process_time() + children.ru_utime + children.ru_stime
+        return ours + sum(each.used() for each in services)
 
-    before = used()
+    def in_workers() -> float:
+        return sum(each.worker_seconds() for each in services)
+
+    # The time of the scraping itself does not count.
+    workers_before, before = in_workers(), used()
     work()
-    return used() - before
+    return used() - before + in_workers() - workers_before
 
 
-def _of_process(pid: int) -> float:
-    return int(Path(f"/proc/{pid}/schedstat").read_text().split()[0]) / 1e9
+def of_process(pid: int) -> float:
+    """Return the processor time of all threads of a process."""
+    threads = Path(f"/proc/{pid}/task").glob("*/schedstat")
+    return sum(int(each.read_text().split()[0]) for each in threads) / 1e9
 
 
 def djpeg(path: Path) -> None:
@@ -133,54 +137,47 @@ def gm(path: Path, folder: Path) -> int:
 
 
 class Uploads:
-    """The service, driven without a network; its workers are real."""
+    """The service as it is served, and a person who uploads pictures to it."""
 
-    all: ClassVar[list[Uploads]] = []
-
-    def __init__(self, folder: Path, effort: str) -> None:
-        settings = {
-            "development": "true",
-            "development.folder": str(folder),
-            "public_origins": "http://127.0.0.1:6543 http://localhost",
-            "pictures.effort": effort,
-        }
-        self.app = make_app(parse_settings(settings, {}))
-        self._client = webtest.TestApp(self.app, extra_environ={"HTTP_HOST": "localhost"})
-        proof = self.app.development.identity_provider.bundle(EMAIL, "http://127.0.0.1:6543")
-        answer = self._client.post_json("/v1/sessions", {"proofs": [{"assertion": proof}]}).json
-        self._headers = {"Authorization": f"Bearer {answer['token']}", "Content-Type": "image/jpeg"}
-        self._accept = {"Accept": "image/avif,image/webp,*/*"}
-        self.all.append(self)
+    def __init__(self, service: Served, clients: Clients) -> None:
+        self._service = service
+        self._authorized = {"Authorization": f"Bearer {clients.token(service.port)}"}
 
     def worker_seconds(self) -> float:
-        """Return the processor time of the workers of all uploads so far."""
-        metrics = self.app.services.metrics.exposition()
-        found = re.search(r"^persona_picture_cpu_seconds_total (\S+)$", metrics, re.MULTILINE)
-        return float(found[1]) if found else 0.0
+        """Return the processor time of the picture workers so far."""
+        return self._service.metrics().value("persona_picture_cpu_seconds_total")
+
+    def used(self) -> float:
+        """Return the processor time of the process and of its fork servers."""
+        pids = [self._service.pid, *fork_server_pids(self._service.pid)]
+        return sum(map(of_process, pids))
 
     def upload(self, data: bytes) -> dict[str, str]:
         """Upload a picture; return its URLs by size."""
-        path = f"/v1/profiles/{EMAIL}/picture"
-        return self._client.put(path, data, headers=self._headers).json["picture"]["urls"]
+        headers = {**self._authorized, "Content-Type": "image/jpeg"}
+        answer = ask(self._service.port, "PUT", f"/v1/profiles/{EMAILS[0]}/picture", data, headers)
+        return json.loads(answer)["picture"]["urls"]
 
     def served(self, data: bytes) -> int:
         """Return the bytes of the three sizes as a browser gets them."""
         urls = self.upload(data)
-        return sum(
-            len(self._client.get(urls[str(size)], headers=self._accept).body) for size in GM_SIZES
-        )
+        paths = [urlsplit(urls[str(size)]).path for size in GM_SIZES]
+        return sum(len(ask(self._service.port, "GET", path, b"", ACCEPT)) for path in paths)
 
 
 def measure(
-    base: Callable[[], object], ways: dict[str, Callable[[], object]], rounds: int
+    base: Callable[[], object],
+    ways: dict[str, Callable[[], object]],
+    rounds: int,
+    services: Collection[Uploads] = (),
 ) -> tuple[float, dict[str, float]]:
     """Return the median seconds of a base, and the median ratio to it of each way, all in turns."""
     ratios: dict[str, list[float]] = {name: [] for name in ways}
     bases = []
     for _ in range(rounds):
-        bases.append(processor_seconds(base))
+        bases.append(processor_seconds(base, services))
         for name, way in ways.items():
-            ratios[name].append(processor_seconds(way) / bases[-1])
+            ratios[name].append(processor_seconds(way, services) / bases[-1])
     return statistics.median(bases), {name: statistics.median(each) for name, each in ratios.items()}
 
 
@@ -243,8 +240,24 @@ def report_decoding(made: dict[str, Path], rounds: int) -> dict[str, float]:
 
 def report_uploads(data: bytes, folder: Path, rounds: int) -> dict[str, float]:
     """Measure whole uploads and other ways; print and return the ratios."""
-    path = folder / "12.jpg"
-    services = {effort: Uploads(folder, effort) for effort in EFFORTS}
+    with ExitStack() as running:
+        clients = Clients(str(folder))
+        services = {}
+        for effort in EFFORTS:
+            settings = {
+                "pictures.effort": effort,
+                "browserid.pinned_issuers": f"{folder}/issuers.json",
+            }
+            service = running.enter_context(production(folder / effort, settings))
+            services[effort] = Uploads(service, clients)
+        return compare_uploads(data, folder / "12.jpg", services, rounds)
+
+
+def compare_uploads(
+    data: bytes, path: Path, services: dict[str, Uploads], rounds: int
+) -> dict[str, float]:
+    """Measure, print and return the ratios of whole uploads at each effort."""
+    folder = path.parent
     sizes = {f"upload, {effort}": service.served(data) for effort, service in services.items()}
     ways: dict[str, Callable[[], object]] = {
         f"upload, {effort}": lambda service=service: service.upload(data)
@@ -252,15 +265,13 @@ def report_uploads(data: bytes, folder: Path, rounds: int) -> dict[str, float]:
     }
     ways |= {"naive": lambda: naive(path), "gm convert, 3 PNG": lambda: gm(path, folder)}
     sizes |= {"naive": naive(path), "gm convert, 3 PNG": gm(path, folder)}
-    _, ratios = measure(lambda: djpeg(path), ways, rounds)
+    _, ratios = measure(lambda: djpeg(path), ways, rounds, services.values())
     print("whole upload: ratio of processor time to djpeg -scale 1/4; bytes of 128, 256 and 512 px")
     for name, ratio in ratios.items():
         print(f"  {name:20} {ratio:6.2f}  {sizes[name]:9,} bytes", flush=True)
     cheaper = ratios["gm convert, 3 PNG"] / ratios["upload, balanced"]
     smaller = sizes["gm convert, 3 PNG"] / sizes["upload, balanced"]
     print(f"  balanced is {cheaper:.1f} times cheaper than gm, at 1/{smaller:.1f} of its bytes")
-    for service in services.values():
-        service.app.close()
     return ratios
 
 

@@ -1,10 +1,10 @@
 """What it saves that the browser makes a photo small before it leaves: bytes, and time until done.
 
-A real Chromium uploads a photo of 12 megapixels by the browser client to a real server on loopback, as
-it is and made small first, in turns; at the speed of loopback, and with 10 Mbit/s for what leaves (the
-browser emulates it). Ratios are of medians, as it is over made small. Then, if the `benchmark` extra is
-there, the quality of what the server makes of both: SSIMULACRA 2 of its largest size (90: no difference
-to be seen, 70: high quality) against the original, scaled down by Lanczos' filter.
+A real Chromium uploads a photo of 12 megapixels by the browser client to the service on loopback, whole
+and made small first, in turns; at the speed of loopback, and with 10 Mbit/s for what leaves (emulated
+by the browser). Ratios are of medians, whole over made small. Then, if the `benchmark` extra is there,
+the quality of the server's largest size of both: SSIMULACRA 2 (90: no difference to be seen, 70: high
+quality) against the original, scaled down by Lanczos' filter.
 
     python benchmarks/picture_reduction.py [PHOTO...]
 """
@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import base64
 import io
-import shutil
 import statistics
 import sys
 import tempfile
@@ -22,26 +21,31 @@ from pathlib import Path
 from typing import NamedTuple
 
 from PIL import Image, ImageOps
-from selenium import webdriver
-from selenium.webdriver.chrome.service import Service as Driver
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
+from driving import EMAILS, Clients
+from production import production
+from support.browsers.network import set_network
+from support.browsers.starting import chromium
 from support.clients.scripts import Scripts
 from support.pictures.pictures import photo
 from support.pictures.workers import LIMITS
-from support.servers.services import Service
+from support.servers.dialogs import serving_pages
 
 from persona_profile.images import Encoding, PictureOptions
 from persona_profile.images.encoding import encode
 from persona_profile.images.pipeline import squares_of
 
-EMAIL = "alice@example.com"
 LINES = {"loopback": -1, "10 Mbit/s": 10_000_000 // 8}
-WAYS = {"as it is": False, "made small": True}
+WAYS = {"whole": False, "made small": True}
 SIDE = 512
 OPTIONS = PictureOptions(LIMITS, Encoding(("avif", "webp", "jpeg")))
 
+SIGN_IN = """
+window.client = new module.ProfileClient({ origin, timeout: 60000 });
+await client.signIn(proofs);
+"""
 UPLOAD = """
 let sent = 0;
 const onProgress = ({ total }) => { sent = total; };
@@ -59,28 +63,14 @@ class Outcome(NamedTuple):
     milliseconds: float
 
 
-def browser(folder: str) -> webdriver.Chrome:
-    """Start a Chromium with a profile in a folder."""
-    chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
-    if chromium is None or driver is None:
-        sys.exit("needed: apt-get install chromium chromium-driver")
-    options = webdriver.ChromeOptions()
-    options.binary_location = chromium
-    for switch in ("--headless=new", "--no-sandbox", "--disable-gpu", f"--user-data-dir={folder}"):
-        options.add_argument(switch)
-    started = webdriver.Chrome(options=options, service=Driver(executable_path=driver))
-    started.set_script_timeout(120)
-    return started
-
-
 def upload(scripts: Scripts, rounds: int) -> dict[tuple[str, str], Outcome]:
     """Upload the chosen file over each line in each way, in turns."""
     found: dict[tuple[str, str], list[tuple[int, float]]] = {}
     for line, speed in LINES.items():
         for _ in range(rounds):
             for way, is_reduced in WAYS.items():
-                scripts.set_network(upload=speed)
-                measured = scripts.run(UPLOAD, email=EMAIL, isReduced=is_reduced)
+                set_network(scripts.browser, upload=speed)
+                measured = scripts.run(UPLOAD, email=EMAILS[0], isReduced=is_reduced)
                 found.setdefault((line, way), []).append(measured)
     return {
         key: Outcome(outcomes[0][0], statistics.median(took for _, took in outcomes))
@@ -144,18 +134,22 @@ def main() -> None:
     photos = {path.name: path.read_bytes() for path in options.photos} or {"made": photo()}
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as name:
         folder = Path(name)
-        service = Service(folder / "service", "memory", "", more="")
-        driver = browser(str(folder / "chromium"))
-        try:
-            service.start()
-            scripts = Scripts(driver)
-            scripts.open(f"{service.origin}/v1/")
-            scripts.run("window.client = await tools.signedIn(email, { timeout: 60000 })", email=EMAIL)
-            for title, data in photos.items():
-                measure(scripts, title, data, folder, options.rounds)
-        finally:
-            driver.quit()
-            service.close()
+        clients = Clients(name)
+        with (
+            serving_pages({"/": ""}, policy="") as dialog,
+            chromium(folder / "chromium", folder) as browser,
+        ):
+            settings = {
+                "browserid.pinned_issuers": f"{folder}/issuers.json",
+                "dialog_origins": dialog,
+            }
+            with production(folder / "service", settings) as service:
+                browser.driver.set_script_timeout(120)
+                scripts = Scripts(browser.driver)
+                scripts.open(f"{dialog}/")
+                scripts.run(SIGN_IN, origin=service.origin, proofs=clients.proofs())
+                for title, data in photos.items():
+                    measure(scripts, title, data, folder, options.rounds)
 
 
 if __name__ == "__main__":

@@ -12,12 +12,15 @@ import os
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
+from support.clients.identities import AUDIENCE
+from support.clients.metrics import Exposition
 from support.servers.services import free_port
 
 INI = Path(__file__).parent.parent / "production.ini"
@@ -32,10 +35,31 @@ LIMITS = (
 
 
 class Served(NamedTuple):
-    """A server: its process id, and the port of loopback where it answers."""
+    """A server: its process id, and the ports of loopback of its answers and its metrics.
+
+    Attributes:
+        command, environment: start `persona-profile` with the settings of the service.
+    """
 
     pid: int
     port: int
+    metrics_port: int = 0
+    command: Sequence[str] = ()
+    environment: Mapping[str, str] = {}
+
+    @property
+    def origin(self) -> str:
+        """Its origin, which is one of its public origins."""
+        return f"http://127.0.0.1:{self.port}"
+
+    def metrics(self) -> Exposition:
+        """Scrape the metrics."""
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.metrics_port}/metrics") as answer:
+            return Exposition(answer.read().decode())
+
+    def run(self, *words: str) -> str:
+        """Run a command with the settings of the service; return its output."""
+        return subprocess.check_output([*self.command, *words], env=self.environment, text=True)
 
 
 @contextlib.contextmanager
@@ -50,21 +74,21 @@ def production(
 
     Args:
         folder: a new folder, for its files.
-        settings: those that differ from `production.ini`; by default it stores in memory, the ledger
-            in the folder.
+        settings: those that differ from `production.ini`; by default it stores in memory, keyring and
+            ledger in the folder.
         arguments: more of `serve`.
         cores: the cores that it may use; all by default.
         command: starts it.
     """
     folder.mkdir()
     (folder / INI.name).write_text(INI.read_text())
-    port = free_port()
+    port, metrics_port = free_port(), free_port()
     given = {
         "backend": "memory",
         "backend.url": "",
         "ledger.url": f"sqlite:///{folder}/ledger.sqlite",
-        "public_origins": "http://127.0.0.1:6543",
-        "metrics.listen": f"127.0.0.1:{free_port()}",
+        "public_origins": f"{AUDIENCE} http://127.0.0.1:{port}",
+        "metrics.listen": f"127.0.0.1:{metrics_port}",
         "listen": f"127.0.0.1:{port}",
         **{f"ratelimit.{name}": UNREACHED for name in LIMITS},
     } | settings
@@ -75,10 +99,9 @@ def production(
         line = [*command, "-c", str(folder / INI.name), *words]
         return subprocess.Popen(line, env=environment, **options)
 
-    prepared = (
-        [("keys", "init")] if given["backend"] == "memory" else [("keys", "init"), ("storage", "init")]
-    )
-    for words in prepared:
+    needed = {("keys", "init"): "keyring.path" not in given}
+    needed["storage", "init"] = given["backend"] != "memory"
+    for words in (words for words, is_needed in needed.items() if is_needed):
         assert run(*words, stdout=subprocess.DEVNULL).wait(START_SECONDS) == 0, words
     with (folder / "service.log").open("wb") as log:
         service = run(
@@ -90,7 +113,8 @@ def production(
         )
     try:
         _wait(service, port, folder / "service.log")
-        yield Served(service.pid, port)
+        words = [*command, "-c", str(folder / INI.name)]
+        yield Served(service.pid, port, metrics_port, words, environment)
     finally:
         service.terminate()
         service.wait(60)

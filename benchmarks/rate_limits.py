@@ -50,25 +50,20 @@ def hit(name: str, counters: Counters) -> None:
 
 def main() -> None:
     """Measure and print."""
-    with tempfile.TemporaryDirectory() as folder:
-        redis = RedisServer(Path(folder))
-        redis.start()
-        try:
-            os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
-            hit("memory", MemoryCounters())
-            hit("redis", RedisCounters(redis.url, 1, MemoryCounters()))
-            print("processor time of a request over that without limits, median (all rounds)")
-            clients = Clients(folder)
-            issuers = {"browserid.pinned_issuers": f"{folder}/issuers.json"}
-            for name, url in (("memory", "memory://"), ("redis", redis.url)):
-                without, limited = (issuers | {"ratelimit.url": each} for each in ("off", url))
-                with (
-                    production(Path(folder, f"{name}-off"), without, cores=FIRST_CORE) as off,
-                    production(Path(folder, f"{name}-on"), limited, cores=FIRST_CORE) as on,
-                ):
-                    compare(name, clients, off, on)
-        finally:
-            redis.stop()
+    with tempfile.TemporaryDirectory() as folder, RedisServer(Path(folder)).running() as redis:
+        os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
+        hit("memory", MemoryCounters())
+        hit("redis", RedisCounters(redis.url, 1, MemoryCounters()))
+        print("processor time of a request over that without limits, median (all rounds)")
+        clients = Clients(folder)
+        issuers = {"browserid.pinned_issuers": f"{folder}/issuers.json"}
+        for name, url in (("memory", "memory://"), ("redis", redis.url)):
+            without, limited = (issuers | {"ratelimit.url": each} for each in ("off", url))
+            with (
+                production(Path(folder, f"{name}-off"), without, cores=FIRST_CORE) as off,
+                production(Path(folder, f"{name}-on"), limited, cores=FIRST_CORE) as on,
+            ):
+                compare(name, clients, off, on)
 
 
 if __name__ == "__main__":

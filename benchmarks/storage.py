@@ -218,9 +218,7 @@ def filled(kind: type[SqlBackend], url: str, profiles: int) -> Iterator[SqlBacke
 def measure_mysql(folder: Path, small: int, large: int) -> None:
     """Measure on MariaDB."""
     server = MariaDB(folder, innodb_buffer_pool_size="3G", innodb_log_file_size="1G")
-    server.install()
-    try:
-        server.start()
+    with server.running():
         server.create_database()
         server.query("CREATE DATABASE small CHARACTER SET binary")
         server.query("GRANT ALL ON small.* TO persona@'127.0.0.1'")
@@ -238,8 +236,6 @@ def measure_mysql(folder: Path, small: int, large: int) -> None:
             measure_opening("MariaDB", {small: few, large: many})
             with closing(driver_connection(server.url)) as bare, bare.cursor() as cursor:
                 measure_writing("MariaDB", many, cursor.execute)
-    finally:
-        server.stop()
 
 
 def measure_sqlite(folder: Path, small: int, large: int) -> None:

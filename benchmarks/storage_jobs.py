@@ -9,6 +9,8 @@ Seconds on a machine that has other work are rough; ratios of one run compare.
 from __future__ import annotations
 
 import argparse
+import http.client
+import json
 import os
 import subprocess
 import sys
@@ -24,14 +26,16 @@ from typing import Final
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
+from driving import ask
+from production import Served, production
 from support.servers.mariadb import MariaDB
-from support.servers.services import Client, Service
 
 from backends import Backend, Operation, Put
 from backends.engines.mysql import MysqlBackend
 from backends.engines.sql import SqlBackend
 from backends.engines.sqlite import SqliteBackend
 from persona_profile.capacity.units import byte_count
+from persona_profile.development.identity_provider import DevelopmentIdentityProvider
 from persona_profile.images import Rendition
 from persona_profile.images.formats import SIZES
 from persona_profile.keys.keyring import Keyring
@@ -218,18 +222,31 @@ def compare(databases: Databases, emails: int) -> None:
         )
 
 
-def latencies(client: Client, seconds: float, is_over: Callable[[], bool]) -> list[float]:
-    """Ask for a profile at a constant rate; return latencies, counted from the planned instants."""
-    found = []
-    began = due = time.monotonic()
-    while time.monotonic() < began + seconds and not is_over():
-        time.sleep(max(0.0, due - time.monotonic()))
-        answer = client.call("GET", client.profile)
-        if answer.status != HTTPStatus.OK:
-            raise RuntimeError(f"status {answer.status}")
-        found.append(time.monotonic() - due)
-        due += 1 / REQUESTS_PER_SECOND
-    return found
+class Reader:
+    """A person who reads a profile, over one connection."""
+
+    def __init__(self, service: Served, email: str, proof: str) -> None:
+        self._path = f"/v1/profiles/{email}"
+        body = json.dumps({"proofs": [{"assertion": proof}]}).encode()
+        kind = {"Content-Type": "application/json"}
+        token = json.loads(ask(service.port, "POST", "/v1/sessions", body, kind))["token"]
+        self._headers = {"Authorization": f"Bearer {token}"}
+        self._connection = http.client.HTTPConnection("127.0.0.1", service.port, timeout=60)
+
+    def latencies(self, seconds: float, is_over: Callable[[], bool]) -> list[float]:
+        """Read at a constant rate; return latencies, counted from the planned instants."""
+        found = []
+        began = due = time.monotonic()
+        while time.monotonic() < began + seconds and not is_over():
+            time.sleep(max(0.0, due - time.monotonic()))
+            self._connection.request("GET", self._path, headers=self._headers)
+            with self._connection.getresponse() as answer:
+                answer.read()
+            if answer.status != HTTPStatus.OK:
+                raise RuntimeError(f"status {answer.status}")
+            found.append(time.monotonic() - due)
+            due += 1 / REQUESTS_PER_SECOND
+        return found
 
 
 def p99(values: Sequence[float]) -> float:
@@ -239,24 +256,30 @@ def p99(values: Sequence[float]) -> float:
 
 def feel(databases: Databases, rates: Sequence[float | None]) -> None:
     """Print the p99 of a running service during backups over the one before and after."""
-    service = Service(databases.folder, "mysql", databases.url("full"))
-    try:
-        service.start()
-        client = Client(service, email_of(0))
-        client.sign_in()
-        latencies(client, 2, lambda: False)
+    folder, email = databases.folder, email_of(0)
+    provider = DevelopmentIdentityProvider.load(folder)
+    (folder / "issuers.json").write_text(json.dumps(provider.support_documents()))
+    settings = {
+        "backend": "mysql",
+        "backend.url": databases.url("full"),
+        "keyring.path": f"{folder}/keyring.json",
+        "browserid.pinned_issuers": f"{folder}/issuers.json",
+    }
+    with production(folder / "service", settings) as service:
+        reader = Reader(service, email, provider.bundle(email, service.origin))
+        reader.latencies(2, lambda: False)
         for rate in rates:
-            calm = latencies(client, CALM_SECONDS, lambda: False)
+            calm = reader.latencies(CALM_SECONDS, lambda: False)
             option = [] if rate is None else ["--rate", str(rate)]
             job = subprocess.Popen(
                 [*NICE, *COMMAND, "-c", f"{databases.folder}/full.ini", *BACKUP, *option],
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
             )
-            during = latencies(client, BUSY_SECONDS, lambda job=job: job.poll() is not None)
+            during = reader.latencies(BUSY_SECONDS, lambda job=job: job.poll() is not None)
             job.kill()
             job.wait()
-            calm += latencies(client, CALM_SECONDS, lambda: False)
+            calm += reader.latencies(CALM_SECONDS, lambda: False)
             ratio = p99(during) / p99(calm)
             text = "without --rate" if rate is None else f"--rate {rate:g}"
             print(
@@ -265,8 +288,6 @@ def feel(databases: Databases, rates: Sequence[float | None]) -> None:
                 f"{len(during)} requests",
                 flush=True,
             )
-    finally:
-        service.close()
 
 
 def main() -> None:
@@ -297,14 +318,10 @@ def running(folder: Path, engine: str) -> Iterator[MariaDB | None]:
         yield None
         return
     folder.mkdir()
-    server = MariaDB(folder, innodb_buffer_pool_size="1G", innodb_log_file_size="512M")
-    server.install()
-    try:
-        server.start()
+    database = MariaDB(folder, innodb_buffer_pool_size="1G", innodb_log_file_size="512M")
+    with database.running() as server:
         server.create_database()
         yield server
-    finally:
-        server.stop()
 
 
 if __name__ == "__main__":

@@ -143,7 +143,8 @@ class RunProcess:
         for line in lines:
             self._writer(process).write(line)
         seconds = [line for line in lines if isinstance(line, Second)]
-        self.conductor.hear(process, int(msg.data["in_flight"]), seconds)
+        in_flight, overdue = int(msg.data["in_flight"]), int(msg.data["overdue"])
+        self.conductor.hear(process, in_flight, overdue, seconds)
 
     def _on_ready(self, environment: Environment, msg: Any, **_more: Any) -> None:  # noqa: ARG002
         assert self.conductor is not None
@@ -199,13 +200,16 @@ class RunProcess:
     def _report(self, engine: Engine) -> None:
         while not self._is_finishing:
             gevent.sleep(1 - time.time() % 1)
-            self._send_lines(engine, engine.lines(), engine.tally.in_flight)
-        self._send_lines(engine, engine.tally.rest(), in_flight=0)
+            overdue = engine.tally.overdue(time.time())
+            self._send_lines(engine, engine.lines(), engine.tally.in_flight, overdue)
+        self._send_lines(engine, engine.tally.rest(), in_flight=0, overdue=0)
 
-    def _send_lines(self, engine: Engine, lines: Sequence[RecordLine], in_flight: int) -> None:
+    def _send_lines(
+        self, engine: Engine, lines: Sequence[RecordLine], in_flight: int, overdue: int
+    ) -> None:
         documents = [document_of(line) for line in lines]
-        message = {"process": engine.process, "lines": documents, "in_flight": in_flight}
-        self.runner.send_message("lines", message)
+        counts = {"in_flight": in_flight, "overdue": overdue}
+        self.runner.send_message("lines", {"process": engine.process, "lines": documents} | counts)
 
     def _count(self, activity: str, milliseconds: float, received: int, outcome: str) -> None:
         self.environment.events.request.fire(  # type: ignore[no-untyped-call]

@@ -97,6 +97,7 @@ class Second:
         errors: counts by code: a problem code, `status_500`, `connection_refused`,
             `timeout`, `wrong_content`, ...
         shed: 503 and 429 with Retry-After, in no other count.
+        repeated: requests that were sent again after such an answer; the last answer counts.
         withdrawn: reads that were not sent and are in no other count, as the upload of their picture
             had failed or not ended.
         sent, received: bytes of bodies.
@@ -112,6 +113,7 @@ class Second:
     sent: int = 0
     received: int = 0
     withdrawn: int = 0
+    repeated: int = 0
 
 
 @dataclass(frozen=True)
@@ -123,20 +125,22 @@ class Traffic:
     errors: Mapping[str, int]
     shed: int
     withdrawn: int
+    repeated: int
 
     @classmethod
     def of(cls, seconds: Iterable[Second | Traffic]) -> Self:
         """Return the sum of seconds, or of sums."""
-        planned = shed = withdrawn = 0
+        planned = shed = withdrawn = repeated = 0
         latencies: Counter[int] = Counter()
         errors: Counter[str] = Counter()
         for each in seconds:
             planned += each.planned
             shed += each.shed
             withdrawn += each.withdrawn
+            repeated += each.repeated
             latencies.update(each.latencies)
             errors.update(each.errors)
-        return cls(planned, dict(latencies), dict(errors), shed, withdrawn)
+        return cls(planned, dict(latencies), dict(errors), shed, withdrawn, repeated)
 
     @cached_property
     def right(self) -> int:

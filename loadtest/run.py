@@ -58,6 +58,8 @@ metrics.listen = 127.0.0.1:{metrics_port}
 [server:main]
 use = egg:persona-profile-server
 listen = 127.0.0.1:{port}
+trusted_proxy = 127.0.0.1
+trusted_proxy_headers = x-forwarded-for
 """
 
 

@@ -269,6 +269,7 @@ def _measured(services: Services, base: _Base) -> Parts:
     renderer, rate_limits = services.renderer, services.rate_limits
     return Parts(
         backend=base.backend.stats,
+        is_ledger_failing=lambda: base.ledger.is_failing,
         waiting=base.waiting,
         replicas=base.replicas.stats,
         pictures=renderer.stats,

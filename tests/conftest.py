@@ -113,13 +113,8 @@ def development_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def mariadb(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MariaDB]:
     """A MariaDB server for the run."""
-    server = MariaDB(tmp_path_factory.mktemp("db"))
-    server.install()
-    try:
-        server.start()
+    with MariaDB(tmp_path_factory.mktemp("db")).running() as server:
         yield server
-    finally:
-        server.stop()
 
 
 @pytest.fixture(scope="session")
@@ -139,12 +134,8 @@ def shards() -> Iterator[Shards]:
 @pytest.fixture(scope="session")
 def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
     """A Redis server for the run."""
-    server = RedisServer(tmp_path_factory.mktemp("redis"))
-    try:
-        server.start()
+    with RedisServer(tmp_path_factory.mktemp("redis")).running() as server:
         yield server
-    finally:
-        server.stop()
 
 
 @pytest.fixture

@@ -37,6 +37,7 @@ from backends import (
     BackendError,
     BackendStats,
     BatchOutcome,
+    NoWrites,
     Operation,
     Unavailable,
     WrongSchema,
@@ -135,6 +136,10 @@ class HostLost(ConnectionLost):
 
 class Rejected(Unavailable):
     """The database answered that it can't do it."""
+
+
+class RejectedWrite(Rejected, NoWrites):
+    """The database answered that it takes no writes."""
 
 
 class _RollBack(Exception):
@@ -268,7 +273,11 @@ class MysqlBackend(SqlBackend):
     def _check_writable(self) -> None:
         found = {row.Variable_name: row.Value for row in self._read(mysql_findings.WRITABLE)}
         if not mysql_findings.may_write(found):
-            raise Rejected("the database takes no writes: it is read-only, or logs statements")
+            raise RejectedWrite("the database takes no writes: it is read-only, or logs statements")
+
+    def try_write(self) -> None:
+        self._check_writable()
+        super().try_write()
 
     def stats(self) -> BackendStats:
         # A stopped server rejects connections at once: that never opens the circuit breaker.
@@ -322,7 +331,7 @@ class MysqlBackend(SqlBackend):
             return ConnectionLost()
         logger.error("MySQL error %s (%s)", code, type(error.orig).__name__)
         if code in _FULL:
-            return Rejected("the database has no room left", retry_after=60)
+            return RejectedWrite("the database has no room left", retry_after=60)
         kind = Unavailable if is_of_client(code) else Rejected
         reason = _REASONS.get(code, "it fails")
         return kind(f"the database can't be used: {reason} (MySQL error {code})")

@@ -15,10 +15,26 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final, Self, TypeVar
 
 from sqlalchemy import CompoundSelect, Connection, Select, TableClause
+from sqlalchemy.exc import DBAPIError
 
-from backends import Address, BackendStats, Item, ItemInfo, Operation, Unavailable, chunks
+from backends import (
+    Address,
+    BackendError,
+    BackendStats,
+    Item,
+    ItemInfo,
+    Operation,
+    Unavailable,
+    chunks,
+)
 from backends.breaker import CircuitBreaker, CircuitOpen, Outcome
-from backends.engines.mysql import POOL_SECONDS, SILENCE_SECONDS, new_breaker
+from backends.engines.mysql import (
+    POOL_SECONDS,
+    SILENCE_SECONDS,
+    Rejected,
+    RejectedWrite,
+    new_breaker,
+)
 from backends.engines.mysql_connections import CONNECTIONS, whole_number
 from backends.engines.spider_heads import (
     Head,
@@ -153,6 +169,9 @@ class SpiderBackend(Head):
                 return
         raise failure
 
+    def try_write(self) -> None:
+        self.ping()  # a shard without room is no fault of the others
+
     def initialize(self) -> None:
         with opened_heads(self._url, self._shards, self._clock) as heads:
             for head in heads:
@@ -184,6 +203,12 @@ class SpiderBackend(Head):
         found = super().stats()
         is_silent = any(each.is_silent.is_set() for each in self._guards)
         return replace(found, is_unreachable=found.is_unreachable or is_silent)
+
+    def _translate(self, error: DBAPIError) -> BackendError:
+        failure = super()._translate(error)
+        if isinstance(failure, RejectedWrite):  # of one shard: the others take writes
+            return Rejected(str(failure), failure.retry_after)
+        return failure
 
     def _ask(self, shard: int) -> None:
         with self._guards[shard].watching():

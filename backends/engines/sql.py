@@ -56,6 +56,9 @@ from backends.engines.statements import BULK, SMALL, Step
 MAX_PAUSE_SECONDS: Final = 0.25
 """The longest pause between two attempts."""
 
+TRIAL_PARTITION: Final = b"\x00"
+"""The partition of trial writes; no email has it."""
+
 MAX_LOSSES: Final = 3
 """Connections that an operation may lose: a server that breaks off every time, as it does when a
 packet is too large, is not asked for ever."""
@@ -97,6 +100,9 @@ class SqlBackend(Backend):
 
     COUNTS_DELETED: ClassVar[bool] = True
     """Whether a DELETE returns the number of rows that it has deleted."""
+
+    TRIAL_BYTES: ClassVar[int] = 0
+    """The size of the value that `try_write` writes and deletes."""
 
     SCHEMA_PREFIX: ClassVar[str] = ""
     """Before the schema's version: databases of other kinds are rejected."""
@@ -180,6 +186,15 @@ class SqlBackend(Backend):
 
     def ping(self) -> None:
         self._read(select(literal(1)))
+
+    def try_write(self) -> None:
+        name = f"trial.{new_version()}"
+        batches: Sequence[Sequence[Operation]] = (
+            [Put(name, bytes(self.TRIAL_BYTES), ABSENT)],
+            [Delete(name)],
+        )
+        steps = [step for each in batches for step in self._prepared(TRIAL_PARTITION, each)[1]]
+        self._write(steps, lambda: True)  # one transaction
 
     def initialize(self) -> None:
         self._retrying(migrations.upgrade)

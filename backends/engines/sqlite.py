@@ -18,6 +18,7 @@ from backends import (
     BackendError,
     BatchOutcome,
     Conflict,
+    NoWrites,
     Operation,
     Unavailable,
     chunks,
@@ -40,6 +41,7 @@ _PRAGMAS: Final = (
     "PRAGMA secure_delete = ON",  # erased values are overwritten
 )
 _BUSY: Final = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
+_NO_WRITES: Final = {sqlite3.SQLITE_READONLY, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN}
 _PRIMARY_CODE: Final = 0xFF
 
 logger = logging.getLogger(__name__)
@@ -50,6 +52,7 @@ class SqliteBackend(SqlBackend):
 
     # Takes the write lock at once: a later attempt may fail after a part of the work.
     BEGIN = "BEGIN IMMEDIATE"
+    TRIAL_BYTES = 64 * 1024  # as a rendition: the log may have room for less on a full disk
 
     @classmethod
     def from_url(cls, url: str | None, clock: Callable[[], float] = time.time) -> SqliteBackend:
@@ -113,6 +116,10 @@ class SqliteBackend(SqlBackend):
         self._check_file()
         super().ping()
 
+    def try_write(self) -> None:
+        self._check_file()
+        super().try_write()
+
     def examine(self) -> Iterator[Finding]:
         if self._file is None:
             yield failed("schema", "there is no database file", "run `persona-profile storage init`")
@@ -149,8 +156,9 @@ class SqliteBackend(SqlBackend):
         name = getattr(error.orig, "sqlite_errorname", type(error.orig).__name__)
         logger.error("SQLite error %s", name)
         if code == sqlite3.SQLITE_FULL:
-            return Unavailable("the database file has no room left", retry_after=60)
-        return Unavailable(f"the database file can't be used: {name}")
+            return NoWrites("the database file has no room left", retry_after=60)
+        kind = NoWrites if code & _PRIMARY_CODE in _NO_WRITES else Unavailable
+        return kind(f"the database file can't be used: {name}")
 
 
 def _identity(path: Path) -> tuple[int, int] | None:

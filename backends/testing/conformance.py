@@ -372,6 +372,14 @@ class BackendConformance:
         backend.initialize()
         assert read(backend, "x") is not None
 
+    def test_try_write(self, backend: Backend) -> None:
+        """A working store takes a trial write, which leaves nothing."""
+        write(backend, "x", b"1")
+        before = backend.list(P1), backend.scan(None, 10)
+        backend.try_write()
+        backend.try_write()
+        assert (backend.list(P1), backend.scan(None, 10)) == before
+
     def test_examine(self, backend: Backend) -> None:
         """The examination of a working store finds no failure, and changes nothing."""
         write(backend, "x", b"1")

@@ -129,7 +129,7 @@ def _step(judged: Judged, levels: Levels) -> dict[str, Any]:
 
 
 def _counts(traffic: Traffic) -> dict[str, Any]:
-    names = "planned right achieved errors error_share shed shed_share withdrawn"
+    names = "planned right achieved errors error_share shed shed_share withdrawn repeated"
     return {name: getattr(traffic, name) for name in names.split()}
 
 

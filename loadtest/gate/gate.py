@@ -44,6 +44,7 @@ def _judge(options: argparse.Namespace) -> int:
     prediction = predict(
         summary,
         costs,
+        levels,
         cores=options.cores,
         processes=options.processes,
         with_database=options.with_database,

@@ -26,7 +26,7 @@ from loadtest.gate.levels import EndpointLevels, Levels
 from loadtest.gate.summary import LATE, WRONG_CONTENT, GeneratorProcess, StepSummary, Summary
 from loadtest.record import ServerSample, Traffic, percentile
 from persona_profile.capacity.costs import Costs
-from persona_profile.capacity.model import Parameters, knee, rates
+from persona_profile.capacity.model import UPLOADS, Parameters, knee, rates
 
 MAX_CPU: Final = 0.85
 """Share of a core above which a generator process measures itself."""
@@ -119,7 +119,7 @@ class Judged:
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """The knee by the capacity model: the users at which all cores of the server are busy."""
+    """The knee by the capacity model: all cores of the server are busy, or uploads are late."""
 
     users: float
     cores: float
@@ -188,6 +188,7 @@ def judge(
 def predict(
     summary: Summary,
     costs: Costs,
+    levels: Levels,
     *,
     cores: float | None = None,
     processes: int | None = None,
@@ -195,7 +196,8 @@ def predict(
 ) -> Prediction | None:
     """Return the model's knee for a run's load, or None if the server's cores are unknown.
 
-    The cores are needed if the record has none, or has more than the server's. See `model.knee`.
+    Uploads break it by their level of the 95th percentile. The cores are needed if the record has none,
+    or has more than the server's. See `model.knee`.
 
     Raises:
         InvalidParameters: of the run, or the numbers of cores or processes.
@@ -209,12 +211,19 @@ def predict(
     # The rates of a run may be those of a peak, or a part of all.
     asked = sum(loaded[0].rates.values()) / loaded[0].users
     factor = asked / sum(rates(parameters, 1).values())
-    users = knee(cores, parameters, costs, processes=processes, with_database=with_database) / factor
+    users = knee(
+        cores,
+        parameters,
+        costs,
+        processes=processes,
+        with_database=with_database,
+        upload_seconds=min(levels.of(each).p95 for each in UPLOADS) / 1000,
+    )
     seconds = sum(
         rate * costs.of(activity, parameters.mix).server_seconds
         for activity, rate in loaded[0].rates.items()
     )
-    return Prediction(users, cores, seconds / sum(loaded[0].rates.values()))
+    return Prediction(users / factor, cores, seconds / sum(loaded[0].rates.values()))
 
 
 def headroom(traffic: Traffic, levels: Levels, endpoint: str) -> float | None:

@@ -18,17 +18,22 @@ TIMEOUT: Final = 30.0
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """A response of the server; `sent` is the number of bytes of the request's body."""
+    """A response of the server.
+
+    Attributes:
+        retry_after: seconds after which the server lets the client repeat the request, or None.
+        sent: bytes of the request's body.
+    """
 
     status: int
     body: bytes
-    retry_after: bool = False
+    retry_after: int | None = None
     sent: int = 0
 
     @property
     def is_shed(self) -> bool:
         """Whether the server shed the request: it rejected it with Retry-After."""
-        return self.status in {429, 503} and self.retry_after
+        return self.status in {429, 503} and self.retry_after is not None
 
     @property
     def problem(self) -> str:
@@ -107,5 +112,12 @@ class Connections:
         response = self._client.request(method, path, body, dict(headers or {}))
         with response:
             content = bytes(response.read())
-            retry_after = response.get("retry-after") is not None
+            retry_after = _seconds(response.get("retry-after"))
             return Response(response.status_code, content, retry_after, len(body))
+
+
+def _seconds(header: str | list[str] | None) -> int | None:
+    """Return the value of Retry-After; 1 for a date, which the service never sends."""
+    if header is None:
+        return None
+    return int(header) if isinstance(header, str) and header.isdecimal() else 1

@@ -10,7 +10,8 @@ from typing import Any, Final, NamedTuple
 
 from loadtest.generator.options import Options
 from loadtest.generator.stages import Stage, stages
-from loadtest.record import End, Run, Second, Step, Traffic, Writer, percentile
+from loadtest.generator.tally import LATE
+from loadtest.record import End, Run, Second, Step, Traffic, Writer, bucket, percentile
 from persona_profile.capacity.model import UPLOADS, rates
 
 LEAD: Final = 2.0
@@ -19,7 +20,10 @@ LEAD: Final = 2.0
 GRACE: Final = 3.0
 """Seconds for which a measured stage keeps its rates after its end, until its last answers arrive."""
 
-DRAIN: Final = 35.0
+GRACE_OF_STEPS: Final = LATE + 2.0
+"""The same in the shape `steps`, until each upload has ended or is overdue."""
+
+DRAIN: Final = 65.0
 """Seconds to wait for the last answers: longer than any request may take, unless it waits for a write
 of the same user that takes as long. Requests without an answer are then `unanswered`."""
 
@@ -37,7 +41,7 @@ class StepLevel(NamedTuple):
 STEP_LEVELS: Final[Mapping[str, StepLevel]] = {
     "dialog_open": StepLevel(0.99, 0.5),
     "picture_read": StepLevel(0.99, 0.5),
-    "upload": StepLevel(0.95, 10.0),
+    "upload": StepLevel(0.95, LATE),
 }
 """By activity, or `upload` for all kinds of upload; the verdict has its own levels. Assumed: people
 notice a slower dialog, but wait for an upload. A step has too few uploads to judge one in a hundred."""
@@ -53,7 +57,12 @@ class Conductor:
         self._writer = writer
         self._send = send
         self._stages = stages(
-            options.shape, options.users, options.lengths, max_steps=options.max_steps, met=self._met
+            options.shape,
+            options.users,
+            options.lengths,
+            max_steps=options.max_steps,
+            growth=options.growth,
+            met=self._met,
         )
         self._began_at: float | None = None
         self._stage = Stage(0, 0, is_measured=False)
@@ -63,6 +72,7 @@ class Conductor:
         self._asks = options.shape == "steps"  # the next stage depends on the result of this one
         self._seconds: list[Second] = []
         self._in_flight: dict[str, int] = {}
+        self._overdue: dict[str, int] = {}
         self._ready: set[str] = set()
         self._workers = 0
         self.failure: str | None = None
@@ -86,9 +96,10 @@ class Conductor:
             )
         )
 
-    def hear(self, process: str, in_flight: int, seconds: list[Second]) -> None:
-        """Add the counts that a worker sends each second."""
+    def hear(self, process: str, in_flight: int, overdue: int, seconds: list[Second]) -> None:
+        """Add the counts that a worker sends each second; `overdue` of `Tally`."""
         self._in_flight[process] = in_flight
+        self._overdue[process] = overdue
         # Over hours these would fill the memory.
         if self._asks and self._stage.is_measured:
             self._seconds += [each for each in seconds if self._starts_at <= each.at < self._ends_at]
@@ -110,8 +121,13 @@ class Conductor:
             if now - self._began_at > PREPARATION:
                 self.failure = "the preparation of users took too long"
             return True
-        due = self._ends_at + (GRACE if self._stage.is_measured else 0)
-        if now >= (due if self._asks and self._stage.is_measured else due - LEAD):
+        if not self._stage.is_measured:
+            due = self._ends_at - LEAD
+        elif self._asks:
+            due = self._ends_at + GRACE_OF_STEPS
+        else:
+            due = self._ends_at + GRACE - LEAD
+        if now >= due:
             self._next(now)
         return True
 
@@ -161,14 +177,17 @@ class Conductor:
         late = max(0.0, sum(self._in_flight.values()) - rate)
         if not planned or planned / (planned + late) < STEP_LEVELS["dialog_open"].right:
             return False
-        return meets_levels(self._seconds)
+        return meets_levels(self._seconds, sum(self._overdue.values()))
 
 
-def meets_levels(seconds: Iterable[Second]) -> bool:
-    """Return whether the requests of a step met `STEP_LEVELS`."""
+def meets_levels(seconds: Iterable[Second], overdue: int = 0) -> bool:
+    """Return whether the requests of a step met `STEP_LEVELS`; overdue uploads did not."""
     groups = defaultdict(list)
     for each in seconds:
         groups["upload" if each.endpoint in UPLOADS else each.endpoint].append(each)
+    if overdue:
+        endless = {bucket(DRAIN * 1000): overdue}
+        groups["upload"].append(Second(0.0, UPLOADS[0], overdue, endless))
     return all(_meets(groups[name], level) for name, level in STEP_LEVELS.items() if groups[name])
 
 

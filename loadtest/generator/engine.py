@@ -166,7 +166,7 @@ class Engine:
         deadline = time.monotonic() + _PATIENCE
         answer = ask()
         while answer.is_shed and time.monotonic() < deadline:
-            gevent.sleep(0.5)
+            gevent.sleep(answer.retry_after or 0.5)
             answer = ask()
         if answer.status != status:
             raise Unprepared(answer.problem)

@@ -30,6 +30,7 @@ class Options:
         shape: a key of `stages.LENGTHS`.
         users: active users; in `steps`, of the first step.
         peak: factor of the mean rates: 1, or the model's parameter `peak`.
+        growth: of users, from a carried step to the next.
     """
 
     shape: str
@@ -46,6 +47,7 @@ class Options:
     peak: float
     lengths: Lengths
     max_steps: int
+    growth: float
 
     @property
     def changed_parameters(self) -> dict[str, float]:
@@ -88,6 +90,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--measured", type=float, metavar="SECONDS", help="of each step, or of the whole run")
     add("--max-steps", type=int, default=12, help="of the shape steps; default: %(default)s")
     add(
+        "--growth",
+        type=float,
+        default=2.0,
+        metavar="FACTOR",
+        help="from a step that was carried to the next; default: %(default)g",
+    )
+    add(
         "--small-pictures",
         action="store_true",
         help="of 0.4 megapixels alone: to try the load test itself, not a server",
@@ -115,6 +124,7 @@ def checked(given: argparse.Namespace) -> Options:
         ("--warm-up", warm_up, 0),
         ("--measured", measured, 1),
         ("--max-steps", given.max_steps, 1),
+        ("--growth", given.growth, 1.01),
     ):
         if not minimum <= value <= MAX_NUMBER:
             raise InvalidOptions(f"{name}: must be a number from {minimum} to {MAX_NUMBER:g}")
@@ -134,6 +144,7 @@ def checked(given: argparse.Namespace) -> Options:
         parameters.peak if given.at_peak else 1.0,
         Lengths(warm_up, measured),
         given.max_steps,
+        given.growth,
     )
 
 

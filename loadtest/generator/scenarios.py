@@ -10,13 +10,16 @@ from __future__ import annotations
 import base64
 import io
 import json
+import random
 import time
 import zipfile
 import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 from urllib.parse import quote
+
+import gevent
 
 from loadtest.generator.client import Connections, NoAnswer, Response
 from loadtest.generator.people import UNKNOWN, Card, Person
@@ -28,6 +31,10 @@ from persona_profile.capacity.model import UPLOADS
 
 ACCEPT: Final = "image/avif,image/webp,image/*,*/*;q=0.8"
 """As current browsers send it for pictures."""
+
+FORWARDED: Final = "X-Forwarded-For"
+"""Users come from many networks, between which servers share their workers fairly. The server must
+trust the generator as its proxy."""
 
 THUMBNAIL: Final = 128
 """Width of the pictures in the cards."""
@@ -93,9 +100,8 @@ class World:
         proofs = [{"assertion": each} for each in assertions]
         body = json.dumps({"proofs": proofs, "thumbnails": THUMBNAIL}).encode()
         writes = [card.writes for card in person.cards]
-        answer = self.connections.call(
-            "POST", "/v1/sessions", body, {"Content-Type": "application/json"}
-        )
+        headers = {"Content-Type": "application/json", FORWARDED: user.address}
+        answer = self.connections.call("POST", "/v1/sessions", body, headers)
         if answer.status != 201:
             return answer
         document = answer.json
@@ -116,12 +122,17 @@ class World:
         self, arrival: Arrival, method: str, more: str = "", body: bytes = b"", content_type: str = ""
     ) -> Response:
         """Send a request about a user's email, in the user's session; or raise `NoAnswer`."""
-        person = self.person(arrival.user)
-        headers = {"Authorization": f"Bearer {person.token}"}
+        person, user = self.person(arrival.user), self.identities.user(arrival.user)
+        headers = {"Authorization": f"Bearer {person.token}", FORWARDED: user.address}
         if content_type:
             headers["Content-Type"] = content_type
-        email = self.identities.user(arrival.user).emails[arrival.email]
+        email = user.emails[arrival.email]
         return self.connections.call(method, f"/v1/profiles/{quote(email)}{more}", body, headers)
+
+    def read(self, number: int, path: str) -> Response:
+        """Fetch a user's picture as a browser does; or raise `NoAnswer`."""
+        headers = {"Accept": ACCEPT, FORWARDED: self.identities.user(number).address}
+        return self.connections.call("GET", path, headers=headers)
 
     @staticmethod
     def _check(card: Card, profile: Mapping[str, Any]) -> None:
@@ -135,7 +146,13 @@ class World:
 
 
 class Scenario(ABC):
-    """One activity; `perform` counts it."""
+    """One activity; `perform` counts it.
+
+    Attributes:
+        patience: seconds for which a shed request is sent again.
+    """
+
+    patience: ClassVar[float] = 0.0
 
     def __init__(self, activity: str, world: World, tally: Tally) -> None:
         self.activity = activity
@@ -151,8 +168,12 @@ class Scenario(ABC):
 
     def perform(self, arrival: Arrival, planned_at: float) -> None:
         """Perform the activity and count its outcome."""
+        sent = repeated = 0
         try:
             answer, outcome = attempt(lambda: self.ask(arrival))
+            while outcome == SHED and self._repeats(answer, planned_at):
+                sent, repeated = sent + answer.sent, repeated + 1
+                answer, outcome = attempt(lambda: self.ask(arrival))
         except NothingThere:
             self._tally.withdraw(self.activity, planned_at)
             return
@@ -165,9 +186,19 @@ class Scenario(ABC):
             planned_at,
             outcome,
             ended_at=ended_at,
-            sent=answer.sent,
+            sent=sent + answer.sent,
             received=len(answer.body),
+            repeated=repeated,
         )
+
+    def _repeats(self, answer: Response, planned_at: float) -> bool:
+        """Wait as long as the server asks for, and a little more; False if patience ends before."""
+        assert answer.retry_after is not None
+        pause = answer.retry_after * random.uniform(1, 1.25)  # noqa: S311 - no secret
+        if time.time() + pause > planned_at + self.patience:
+            return False
+        gevent.sleep(pause)
+        return True
 
     def _verified(self, arrival: Arrival) -> str:
         try:
@@ -201,7 +232,7 @@ class PictureRead(Scenario):
         writes, picture = card.writes, card.picture
         if card.is_written or path is None or not isinstance(picture, int):
             raise NothingThere
-        answer = self.world.connections.call("GET", path, headers={"Accept": ACCEPT})
+        answer = self.world.read(arrival.user, path)
         if card.writes != writes:
             # It was replaced meanwhile: both the old picture and 404 are right.
             return Response(200, answer.body) if answer.status == 404 else answer
@@ -250,7 +281,12 @@ class Writing(Scenario):
 
 
 class Upload(Writing):
-    """An upload of a phone's picture; a small size is read back."""
+    """An upload of a phone's picture; a small size is read back.
+
+    A shed upload is sent again, as the dialog's client does while the person waits.
+    """
+
+    patience = 30.0  # assumed
 
     def ask(self, arrival: Arrival) -> Response:
         """Put the picture."""
@@ -268,7 +304,7 @@ class Upload(Writing):
         """Fetch the smallest size."""
         card = self.card(arrival)
         path = card.paths[CHECKED_SIZE]
-        answer = self.world.connections.call("GET", path, headers={"Accept": ACCEPT})
+        answer = self.world.read(arrival.user, path)
         if answer.status == 200 and card.picture not in (UNKNOWN, mark_in(answer.body)):
             raise Wrong
 

@@ -51,13 +51,16 @@ Judge = Callable[[], bool]
 """Returns whether the last measured stage met the levels."""
 
 
-def stages(shape: str, users: float, lengths: Lengths, *, max_steps: int, met: Judge) -> Shape:
+def stages(
+    shape: str, users: float, lengths: Lengths, *, max_steps: int, growth: float, met: Judge
+) -> Shape:
     """Yield the stages of a shape, one after the other.
 
-    The shape `steps` begins with `users` active users, and calls `met` after each measured step.
+    The shape `steps` begins with `users` active users, calls `met` after each measured step, and
+    multiplies users by `growth` until one breaks.
     """
     if shape == "steps":
-        yield from _steps(users, lengths, max_steps, met)
+        yield from _steps(users, lengths, max_steps, growth, met)
         return
     for times in (1, 2, 1) if shape == "spike" else (1,):
         yield from _step(users * times, lengths)
@@ -68,8 +71,8 @@ def _step(users: float, lengths: Lengths) -> Shape:
     yield Stage(users, lengths.measured)
 
 
-def _steps(users: float, lengths: Lengths, max_steps: int, met: Judge) -> Shape:
-    """Double until a step breaks, then halve the range until it is narrow."""
+def _steps(users: float, lengths: Lengths, max_steps: int, growth: float, met: Judge) -> Shape:
+    """Grow until a step breaks, then halve the range until it is narrow."""
     carried, broken, at = 0.0, 0.0, users
     for _ in range(max_steps):
         yield from _step(at, lengths)
@@ -81,4 +84,4 @@ def _steps(users: float, lengths: Lengths, max_steps: int, met: Judge) -> Shape:
             yield Stage(0, lengths.warm_up, is_measured=False)
         if broken and (broken - carried) <= SHARE_SOUGHT * broken:
             return
-        at = (carried + broken) / 2 if broken else at * 2
+        at = (carried + broken) / 2 if broken else at * growth

@@ -7,12 +7,16 @@ from collections.abc import Callable
 from typing import Final
 
 from loadtest.record import Second, bucket
+from persona_profile.capacity.model import UPLOADS
 
 RIGHT: Final = ""
 SHED: Final = "shed"
 WRONG_CONTENT: Final = "wrong_content"
 NOT_OFFERED: Final = "not_offered"
 UNANSWERED: Final = "unanswered"
+
+LATE: Final = 10.0
+"""Seconds after which an upload is overdue."""
 
 
 class Tally:
@@ -49,6 +53,7 @@ class Tally:
         ended_at: float | None = None,
         sent: int = 0,
         received: int = 0,
+        repeated: int = 0,
     ) -> None:
         """Count a request that ended now or at an instant: `RIGHT`, `SHED`, or the code of an error."""
         milliseconds = ((ended_at or time.time()) - planned_at) * 1000
@@ -56,6 +61,7 @@ class Tally:
         self.in_flight -= 1
         second.sent += sent
         second.received += received
+        second.repeated += repeated
         if outcome == RIGHT:
             place = bucket(milliseconds)
             second.latencies[place] = second.latencies.get(place, 0) + 1
@@ -69,6 +75,14 @@ class Tally:
         """Return and forget the past seconds in which every request has an outcome."""
         past = [(key, each) for key, each in self._seconds.items() if each.at + 1 < now]
         return [self._seconds.pop(key) for key, each in past if not _unanswered(each)]
+
+    def overdue(self, now: float) -> int:
+        """Return the number of uploads without an outcome that were planned over `LATE` seconds ago."""
+        return sum(
+            _unanswered(each)
+            for (second, activity), each in self._seconds.items()
+            if activity in UPLOADS and second + 1 + LATE <= now
+        )
 
     def rest(self) -> list[Second]:
         """Return all remaining seconds; requests without an outcome are `UNANSWERED`."""

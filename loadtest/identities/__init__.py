@@ -15,6 +15,7 @@ No assertion is made twice. Anybody with the folder can sign in as any of its us
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import mmap
 import multiprocessing
@@ -44,6 +45,14 @@ from loadtest.identities.keys import (
 )
 
 DEFAULT_DOMAIN: Final = "loadtest.example"
+ISSUERS: Final = 10
+"""Identity providers of a folder, each with a domain of its own, all with one key. Servers share
+picture workers fairly between providers: one alone would never get the last worker. Assumed: equally
+many emails of each."""
+
+NETWORKS: Final = ipaddress.IPv4Network("198.18.0.0/15")
+"""The addresses of users: for benchmarks (RFC 2544)."""
+
 DEFAULT_EMAILS: Final = 2
 """Of each user, as in the capacity model."""
 
@@ -82,6 +91,11 @@ class User:
     number: int
     emails: tuple[str, ...]
 
+    @property
+    def address(self) -> str:
+        """The IP address, for a server that trusts the generator as its proxy."""
+        return str(NETWORKS[self.number % NETWORKS.num_addresses])
+
 
 @dataclass(frozen=True, slots=True)
 class Visit:
@@ -96,6 +110,8 @@ class Identities:
 
     def __init__(self, folder: Path, facts: Mapping[str, Any]) -> None:
         self.domain: Final[str] = facts["domain"]
+        if facts["issuers"] != ISSUERS:
+            raise KeyError("issuers")
         self.users: Final[int] = facts["users"]
         self.emails: Final[int] = facts["emails"]
         self._issuer = UserKey(from_pem((folder / "identity-provider.pem").read_text("ascii")))
@@ -115,7 +131,9 @@ class Identities:
         try:
             return cls(folder, json.loads((folder / "users.json").read_bytes()))
         except (KeyError, TypeError):
-            raise ValueError(f"{folder}: not a folder of identities") from None
+            raise ValueError(
+                f"{folder}: not a folder of identities of this version; remove it"
+            ) from None
 
     def user(self, number: int) -> User:
         """Return a user.
@@ -125,7 +143,10 @@ class Identities:
         """
         if not 0 <= number < self.users:
             raise ValueError(f"no user {number}: there are {self.users}")
-        emails = (f"user-{number:06d}-{index}@{self.domain}" for index in range(self.emails))
+        emails = (
+            f"user-{number:06d}-{index}@{issuer_of(number, index, self.domain)}"
+            for index in range(self.emails)
+        )
         return User(number, tuple(emails))
 
     def visits(self, seed: int, worker: int = 0, workers: int = 1) -> Iterator[Visit]:
@@ -186,11 +207,17 @@ class Identities:
 
     def _unsigned(self, user: User, index: int, issued_at: int) -> str:
         key = self._keys[user.number % len(self._keys)]
+        issuer = issuer_of(user.number, index, self.domain)
         payload = (
-            f'{{"iss":"{self.domain}","iat":{issued_at},"exp":{issued_at + CERTIFICATE_LIFE * 1000},'
+            f'{{"iss":"{issuer}","iat":{issued_at},"exp":{issued_at + CERTIFICATE_LIFE * 1000},'
             f'"public-key":{key.document},"principal":{{"email":"{user.emails[index]}"}}}}'
         )
         return self._issuer.unsigned_jws(payload)
+
+
+def issuer_of(number: int, index: int, domain: str) -> str:
+    """Return the identity provider of a user's email: the domain of the email."""
+    return f"provider-{(number + index) % ISSUERS}.{domain}"
 
 
 def make(
@@ -222,6 +249,8 @@ def make(
     before = json.loads(facts.read_bytes()) if facts.exists() else None
     if before is None:
         _make_keys(folder, domain, shares, pool)
+    elif before.get("issuers") != ISSUERS:
+        raise ValueError(f"{folder}: its users are of another version; remove it")
     elif before["domain"] != domain:
         raise ValueError(f"{folder}: its users are at {before['domain']}")
     certificates = folder / "certificates"
@@ -230,7 +259,8 @@ def make(
     certificates.touch(0o600)
     os.truncate(certificates, users * emails * _RECORD.size)
     # Last: a folder with it is complete.
-    _write(facts, json.dumps({"domain": domain, "users": users, "emails": emails}))
+    document = {"domain": domain, "issuers": ISSUERS, "users": users, "emails": emails}
+    _write(facts, json.dumps(document))
     return Identities.open(folder)
 
 
@@ -271,7 +301,8 @@ def _make_keys(folder: Path, domain: str, shares: Mapping[str, int], pool: int) 
     issuer = new_rsa_key()
     _write(folder / "identity-provider.pem", to_pem(issuer), private=True)
     support = {"public-key": public_key_document(issuer)}
-    _write(folder / "pinned-issuers.json", json.dumps({domain: support}, indent=2) + "\n")
+    pinned = {issuer_of(number, 0, domain): support for number in range(ISSUERS)}
+    _write(folder / "pinned-issuers.json", json.dumps(pinned, indent=2) + "\n")
     keys: list[PrivateKey] = []
     group = dsa.generate_parameters(_DSA_BITS) if shares.get("DS128") else None
     for index in range(pool):

@@ -67,7 +67,7 @@ def is_up(request: Request) -> Response:
 
 @heartbeat.get()  # type: ignore[untyped-decorator]
 def is_working(request: Request) -> Response:
-    """Check the parts that the service depends on, without a write."""
+    """Check the parts that the service depends on; write only where the last write has failed."""
     services: Services = request.services
     if services.lifecycle.is_announced:
         return json_response(_STOPPING, 503)

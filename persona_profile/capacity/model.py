@@ -24,7 +24,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple, Self
 
@@ -294,16 +294,35 @@ def knee(
     *,
     processes: int | None = None,
     with_database: bool = False,
+    upload_seconds: float = math.inf,
 ) -> float:
-    """Return the users at which a steady load of the mean rates uses all cores.
+    """Return the users at which a load test of rising steps breaks, at the mean rates.
 
-    It is `users_carried` without peak and headroom. In a load test of rising steps latency rises there.
+    Without peak and headroom all cores are in use at `users_carried`. Uploads break earlier: picture
+    workers get what the rest leaves, and the queue for it grows. It counts as M/M/1, in which 95 of 100
+    uploads end within ln 20 times the mean; the knee is where that takes `upload_seconds`.
 
     Raises:
-        InvalidParameters: the number of cores or processes is invalid.
+        InvalidParameters: a number is invalid.
     """
+    if not upload_seconds >= MIN_NUMBER:
+        raise InvalidParameters(f"upload_seconds: must be at least {MIN_NUMBER:g}")
     steady = parameters.changed({"peak": 1, "target_utilisation": 1})
-    return users_carried(cores, steady, costs, processes=processes, with_database=with_database)
+    full = users_carried(cores, steady, costs, processes=processes, with_database=with_database)
+    uploads = math.fsum(rates(steady, 1)[each] for each in UPLOADS)
+    if not uploads or math.isinf(full) or math.isinf(upload_seconds):
+        return full
+    million = demand(steady, costs, 1e6).cores
+    rest = (million.service + (million.database if with_database else 0)) / 1e6
+    work = costs.of(UPLOADS[0], steady.mix).worker_seconds
+
+    def is_late(users: float) -> bool:
+        left = max(MIN_NUMBER, cores - rest * users)
+        # One upload uses one core at most; all together use what is left.
+        alone, load = work / min(1, left), uploads * users * work / left
+        return load >= 1 or math.log(20) * alone / (1 - load) > upload_seconds
+
+    return _last(full, is_late)
 
 
 def original_rates(users: float) -> dict[str, float]:
@@ -320,6 +339,17 @@ def original_rates(users: float) -> dict[str, float]:
     whole = math.fsum(shares.values())
     rate = users * activities_a_day / DAY_SECONDS
     return {name: rate * share / whole for name, share in shares.items()}
+
+
+def _last(most: float, is_over: Callable[[float], bool]) -> float:
+    """Return the largest number up to a limit that is not over, for a condition that stays so."""
+    low, high = 0.0, most
+    if not is_over(high):
+        return high
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (low, middle) if is_over(middle) else (middle, high)
+    return low
 
 
 def _range(minimum: float) -> str:

@@ -37,7 +37,10 @@ def loader(config: str, *needed: str) -> plaster.ILoader:
     faults = [fault for section in (APP, *needed) if (fault := _fault(config, section))]
     if faults:
         raise InvalidSettings("\n".join(["this file can't be used:", *faults]))
-    return plaster.get_loader(config, protocols=["wsgi"])
+    try:
+        return plaster.get_loader(config, protocols=["wsgi"])
+    except (plaster.InvalidURI, plaster.LoaderNotFound):
+        raise InvalidSettings("the name of a settings file ends in .ini") from None
 
 
 def _fault(config: str, section: str) -> str | None:

@@ -12,7 +12,8 @@ from typing import Any, Final
 
 from backends.findings import Level
 from persona_profile.cli.config import SERVER, loader
-from persona_profile.cli.serve import check_settings, listening, reporting_all_faults
+from persona_profile.cli.parts import reporting_all_faults
+from persona_profile.cli.serve import check_settings, listening
 from persona_profile.doctor import Result, examine, front, issuers, parts
 
 _COLOURS: Final = {Level.OK: 32, Level.WARNING: 33, Level.FAILED: 31}
@@ -39,7 +40,7 @@ def add_to(commands: Any) -> None:
 def _address(text: str) -> tuple[str, int]:
     match = _ADDRESS.fullmatch(text)
     if match is None:
-        raise ValueError
+        raise argparse.ArgumentTypeError("must be HOST:PORT")
     return match[1].strip("[]"), int(match[2])
 
 

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import closing, suppress
-from typing import Final, Protocol
+from typing import Final
 
 from backends import Unavailable
 from persona_profile.app import configured_build
 from persona_profile.auth.authenticators import AuthenticatorContext, load_authenticators
+from persona_profile.cli.parts import Part
 from persona_profile.keys.configured import make_key_wrapper, open_keyring
-from persona_profile.keys.keyring import Keyring
+from persona_profile.keys.keyring import Keyring, KeyringError
 from persona_profile.keys.tokens import Nonces
 from persona_profile.keys.wrapping import KeyWrapper
 from persona_profile.rate_limits.configured import make_rate_limits
@@ -26,21 +27,19 @@ from persona_profile.store.configured import open_backend, open_ledger_store, op
 HEADING: Final = "these files and URLs can't be used:"
 
 
-class _Part(Protocol):
-    """Makes a part of the service, and releases it."""
-
-    def __call__(self, settings: Settings, /) -> None: ...
-
-
 def with_all_faults(
-    error: InvalidSettings | Unavailable, given: Mapping[str, str]
-) -> InvalidSettings | Unavailable:
-    """Return the error of a start with the faults of all parts; without any, the error itself.
+    error: InvalidSettings | KeyringError | Unavailable,
+    given: Mapping[str, str],
+    parts: Collection[Part],
+) -> InvalidSettings | KeyringError | Unavailable:
+    """Return the error of a start or job with the faults of its parts; without any, the error itself.
 
     `given` are the application's settings of the file.
     """
     settings, wrong = read_settings(given, os.environ)
-    faults = list(_faults(settings, wrong))
+    faults = list(_faults(settings, wrong, parts))
+    if isinstance(error, KeyringError) and len(faults) < 2:
+        return error
     lines = str(error).split("\n") if isinstance(error, InvalidSettings) else []
     rest = [line for line in lines if line not in faults]
     if len(rest) == 1:  # of a part; those of settings follow a heading
@@ -52,14 +51,14 @@ def with_all_faults(
     return InvalidSettings("\n".join([*rest, HEADING, *(f"  {fault}" for fault in faults)]))
 
 
-def _faults(settings: Settings, wrong: Mapping[str, str]) -> Iterator[str]:
+def _faults(settings: Settings, wrong: Mapping[str, str], parts: Collection[Part]) -> Iterator[str]:
     """Generate the faults of parts; a part that depends on a wrong setting is left out."""
     groups = {name.split(".")[0] for name in wrong}
-    for part, needed in _PARTS.items():
-        if groups.isdisjoint({"development", *needed}):
+    for part, (make, needed) in _PARTS.items():
+        if part in parts and groups.isdisjoint({"development", *needed}):
             try:
                 with suppress(OSError):  # what may pass has the status of a failure
-                    part(settings)
+                    make(settings)
             except InvalidSettings as error:
                 yield from str(error).split("\n")
 
@@ -105,14 +104,14 @@ def _rate_limits(settings: Settings) -> None:
     make_rate_limits(settings, lambda _kind, _name: b"", time.time).close()
 
 
-_PARTS: Final[dict[_Part, tuple[str, ...]]] = {
-    _build: ("version",),
-    _keyring: ("keyring",),
-    _key_service: ("key_service", "transit"),
-    _backend: ("backend",),
-    _replicas: ("backend",),
-    _ledger: ("ledger", "keyring"),
-    _authenticators: ("authenticators", "evp"),
-    _rate_limits: ("ratelimit",),
+_PARTS: Final[dict[Part, tuple[Callable[[Settings], None], tuple[str, ...]]]] = {
+    Part.BUILD: (_build, ("version",)),
+    Part.KEYRING: (_keyring, ("keyring",)),
+    Part.KEY_SERVICE: (_key_service, ("key_service", "transit")),
+    Part.STORE: (_backend, ("backend",)),
+    Part.REPLICAS: (_replicas, ("backend",)),
+    Part.LEDGER: (_ledger, ("ledger", "keyring")),
+    Part.AUTHENTICATORS: (_authenticators, ("authenticators", "evp")),
+    Part.RATE_LIMITS: (_rate_limits, ("ratelimit",)),
 }
-"""In the order of a start, with the groups of settings that each depends on."""
+"""What makes a part and releases it, and the groups of settings that it depends on."""

@@ -16,7 +16,9 @@ from typing import Any, BinaryIO, Final
 from persona_profile import files
 from persona_profile.cli.config import load_settings
 from persona_profile.cli.failures import CommandFailed, WrongUsage
+from persona_profile.cli.numbers import whole_number
 from persona_profile.cli.opening import opened_ledger, opened_store_with_keys
+from persona_profile.cli.parts import STORE_WITH_LEDGER, set_parts
 from persona_profile.cli.paths import output_path
 from persona_profile.cli.progress import RowProgress, shown
 from persona_profile.images.admission import Admission
@@ -51,7 +53,7 @@ def add_to(commands: Any) -> None:
     job.add_argument(
         "--csv",
         metavar="FILE",
-        type=Path,
+        type=_named_file,
         required=True,
         help="with the columns email, claims by their names, picture_file",
     )
@@ -80,12 +82,13 @@ def add_to(commands: Any) -> None:
     job.add_argument(
         "--workers",
         metavar="N",
-        type=_workers,
+        type=whole_number(1, MAX_WORKERS),
         default=len(os.sched_getaffinity(0)),
         help="pictures that are processed at once (default: a picture for each core, %(default)s)",
     )
     job.add_argument("--json", action="store_true", help="for programs")
     job.set_defaults(run=_import)
+    set_parts(job, *STORE_WITH_LEDGER)
 
 
 def _import(options: argparse.Namespace) -> int:
@@ -242,7 +245,8 @@ def _print(options: argparse.Namespace, outcome: Outcome, seconds: float, reject
         print(f"{count:>9,}  {code}", file=output)
 
 
-def _workers(text: str) -> int:
-    if not text.isdecimal() or not 1 <= int(text) <= MAX_WORKERS:
-        raise argparse.ArgumentTypeError(f"must be 1 to {MAX_WORKERS}")
-    return int(text)
+def _named_file(text: str) -> Path:
+    path = Path(text)
+    if not path.name:  # names of other files are made from it
+        raise argparse.ArgumentTypeError("must be a file")
+    return path

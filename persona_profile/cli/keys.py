@@ -6,7 +6,7 @@ import argparse
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
@@ -19,6 +19,7 @@ from persona_profile.cli.config import load_settings
 from persona_profile.cli.confirmation import confirm
 from persona_profile.cli.failures import CommandFailed
 from persona_profile.cli.opening import open_keyring_file, opened_ledger, opened_store_with_keys
+from persona_profile.cli.parts import STORE_WITH_LEDGER, set_parts
 from persona_profile.cli.progress import WalkProgress, shown
 from persona_profile.files import opened_input
 from persona_profile.keys.keyring import KeyKind, Keyring, KeyringError
@@ -67,6 +68,7 @@ def add_to(commands: Any) -> None:
         help="data keys or profiles a second (default: %(default)s)",
     )
     job.set_defaults(run=_rewrap)
+    set_parts(job, *STORE_WITH_LEDGER)
 
     job = jobs.add_parser("destroy", help="destroy a key that no item needs")
     job.add_argument("version", metavar="VERSION", type=int)
@@ -82,6 +84,7 @@ def add_to(commands: Any) -> None:
     job.add_argument("--revoke", action="store_true", help="end its sessions and picture URLs now")
     job.add_argument("--yes", action="store_true", help="don't ask; required without a terminal")
     job.set_defaults(run=_destroy)
+    set_parts(job, *STORE_WITH_LEDGER)
 
 
 def _add_kind(job: Any) -> None:
@@ -96,10 +99,11 @@ def _add_kind(job: Any) -> None:
 
 
 def _rate(text: str) -> float:
-    rate = float(text)
-    if not 0.01 <= rate <= 1_000_000:
-        raise ValueError
-    return rate
+    with suppress(ValueError):
+        rate = float(text)
+        if 0.01 <= rate <= 1_000_000:
+            return rate
+    raise argparse.ArgumentTypeError("must be a number from 0.01 to 1,000,000")
 
 
 def _init(options: argparse.Namespace) -> int:

@@ -9,6 +9,7 @@ from typing import Any
 
 from persona_profile.cli.config import load_settings
 from persona_profile.cli.opening import open_keyring_file, opened_store_with_keys
+from persona_profile.cli.parts import STORE_WITH_KEYS, set_parts
 from persona_profile.cli.progress import WalkProgress, shown
 from persona_profile.keys.keyring import CREATED, RETIRED, KeyKind, Keyring
 from persona_profile.store.maintenance.key_use import KeyUse, count_use, missing_keys
@@ -19,6 +20,7 @@ def add_to(jobs: Any) -> None:
     job = jobs.add_parser("status", help="list the keys and what needs them; exit status 0 or 1")
     job.add_argument("--json", action="store_true", help="for programs")
     job.set_defaults(run=_status)
+    set_parts(job, *STORE_WITH_KEYS)
 
 
 def _status(options: argparse.Namespace) -> int:

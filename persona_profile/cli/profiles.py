@@ -17,6 +17,7 @@ from persona_profile.cli.confirmation import confirm
 from persona_profile.cli.emails import EMAIL_HELP, add_reason_to, emails_of, for_each
 from persona_profile.cli.failures import CommandFailed, WrongUsage
 from persona_profile.cli.opening import opened_ledger, opened_store_with_keys
+from persona_profile.cli.parts import STORE_WITH_LEDGER, set_parts
 from persona_profile.cli.paths import output_path
 from persona_profile.keys.wrapping import KeyWrapper
 from persona_profile.profiles.export import export_zip
@@ -43,12 +44,14 @@ def add_to(commands: Any) -> None:
     )
     add_reason_to(export, "kept in the record of operators' acts, which the person's export has")
     export.set_defaults(run=_export)
+    set_parts(export, *STORE_WITH_LEDGER)
 
     erase = commands.add_parser("erase", help="erase all data of an email")
     erase.add_argument("email", metavar="EMAIL", help=EMAIL_HELP)
     erase.add_argument("--yes", action="store_true", help="don't ask; required without a terminal")
     add_reason_to(erase, "kept in the record of operators' acts, which the person's export has")
     erase.set_defaults(run=_erase)
+    set_parts(erase, *STORE_WITH_LEDGER)
 
 
 def _export(options: argparse.Namespace) -> int:

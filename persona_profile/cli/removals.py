@@ -14,6 +14,7 @@ from persona_profile.cli.config import load_settings
 from persona_profile.cli.confirmation import confirm
 from persona_profile.cli.emails import EMAIL_HELP, add_reason_to, emails_of, for_each
 from persona_profile.cli.opening import opened_ledger, opened_store_with_keys
+from persona_profile.cli.parts import STORE_WITH_LEDGER, set_parts
 from persona_profile.encoding import timestamp
 from persona_profile.profiles.removals import PictureRemovals
 from persona_profile.store.homes import Homes
@@ -36,11 +37,13 @@ def add_to(jobs: Any) -> None:
     add_reason_to(remove, "shown to the owner, and kept in the record of operators' acts")
     remove.add_argument("--yes", action="store_true", help="don't ask; required without a terminal")
     remove.set_defaults(run=_remove)
+    set_parts(remove, *STORE_WITH_LEDGER)
 
     unlock = jobs.add_parser("unlock", help="end the lock of an email, and forget the reason")
     unlock.add_argument("email", metavar="EMAIL", help=EMAIL_HELP)
     add_reason_to(unlock, "kept in the record of operators' acts")
     unlock.set_defaults(run=_unlock)
+    set_parts(unlock, *STORE_WITH_LEDGER)
 
 
 def _remove(options: argparse.Namespace) -> int:

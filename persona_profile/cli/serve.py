@@ -7,18 +7,17 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any, Final, NoReturn
 
 import plaster
 
-from backends import Unavailable
 from persona_profile.cli.config import SERVER, load_settings, loader
 from persona_profile.cli.failures import CommandFailed
+from persona_profile.cli.numbers import whole_number
+from persona_profile.cli.parts import reporting_all_faults
 from persona_profile.development.identity_provider import DevelopmentIdentityProvider
 from persona_profile.runtime import supervisor
-from persona_profile.runtime.control import ControlChannel
+from persona_profile.runtime.control import FAULTS, ControlChannel
 from persona_profile.runtime.exposition import listen
 from persona_profile.runtime.lifecycle import LATER_SIGNALS
 from persona_profile.serving.waitress_settings import ADDRESSES, DEFAULT_ADDRESS, adjustments
@@ -37,7 +36,7 @@ def add_to(commands: Any) -> None:
     job.add_argument(
         "--processes",
         metavar="N",
-        type=_processes,
+        type=whole_number(1, MAX_PROCESSES),
         help="the number of processes under a supervisor, which restarts a process that dies and "
         "replaces all at SIGUSR2, without a failed request (default: one, without a supervisor)",
     )
@@ -52,31 +51,28 @@ def add_to(commands: Any) -> None:
     assertion.set_defaults(run=_assertion)
 
 
-def _processes(text: str) -> int:
-    number = int(text)
-    if not 1 <= number <= MAX_PROCESSES:
-        raise ValueError
-    return number
-
-
 def _serve(options: argparse.Namespace) -> int:
     signal.pthread_sigmask(signal.SIG_BLOCK, LATER_SIGNALS)  # until the handlers are set
     ini = loader(options.config, SERVER)
-    with reporting_all_faults(ini):
-        check_settings(ini)
-        _start(options, ini)
+    try:
+        with reporting_all_faults(ini):
+            check_settings(ini)
+            _start(options, ini)
+    except InvalidSettings as error:
+        if options.supervised is None or not _report(options, error):
+            raise
+        return 2
     return 0
 
 
-@contextmanager
-def reporting_all_faults(ini: plaster.ILoader) -> Iterator[None]:
-    """Add to an error of the settings the faults of all files and URLs that they name."""
+def _report(options: argparse.Namespace, error: InvalidSettings) -> bool:
+    """Send the faults of a process to its supervisor, which prints them once for all processes."""
     try:
-        yield
-    except (InvalidSettings, Unavailable) as error:
-        from persona_profile.cli.faults import with_all_faults  # noqa: PLC0415 - it loads all parts
-
-        raise with_all_faults(error, ini.get_wsgi_app_settings()) from None
+        control = socket.socket(fileno=os.dup(int(options.supervised.partition(",")[0])))
+    except OSError:
+        return False
+    with control:
+        return ControlChannel(control).send(FAULTS, f"persona-profile: {options.config}: {error}")
 
 
 def _start(options: argparse.Namespace, ini: plaster.ILoader) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 from backends import Backend
 from persona_profile.cli import storage_checks, storage_copies, storage_ledger
 from persona_profile.cli.config import load_settings
+from persona_profile.cli.parts import Part, set_parts
 from persona_profile.store.configured import is_self_made, open_backend, open_ledger_store
 
 
@@ -23,6 +24,7 @@ def add_to(commands: Any) -> None:
     ):
         job = jobs.add_parser(name, help=f"{text}; harmless if that is done")
         job.set_defaults(run=_initialize)
+        set_parts(job, Part.STORE, Part.LEDGER)
     storage_checks.add_to(jobs)
     storage_copies.add_to(jobs)
     storage_ledger.add_to(jobs)

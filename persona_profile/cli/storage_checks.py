@@ -6,6 +6,7 @@ import argparse
 import json
 import sys
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from typing import Any
 
 from backends import MAX_PARTITION_BYTES
@@ -16,6 +17,7 @@ from persona_profile.cli.opening import (
     opened_store,
     opened_store_with_keys,
 )
+from persona_profile.cli.parts import STORE_WITH_KEYS, Part, set_parts
 from persona_profile.cli.plot_option import add_plot_option, drawing
 from persona_profile.cli.progress import STOPPED, JobProgress, shown
 from persona_profile.cli.rate_option import add_rate_option, pace_of
@@ -39,12 +41,14 @@ def add_to(jobs: Any) -> None:
     )
     add_rate_option(verify)
     verify.set_defaults(run=_verify)
+    set_parts(verify, *STORE_WITH_KEYS)
 
     stats = jobs.add_parser("stats", help="count profiles, pictures and bytes")
     stats.add_argument("--json", action="store_true", help="for programs")
     add_plot_option(stats, "the sizes")
     add_rate_option(stats)
     stats.set_defaults(run=_stats)
+    set_parts(stats, Part.STORE)
 
 
 def _verify(options: argparse.Namespace) -> int:
@@ -195,7 +199,8 @@ def _print_rows(rows: Iterable[Sequence[str]]) -> None:
 
 
 def _partition(text: str) -> bytes:
-    partition = bytes.fromhex(text)
-    if not 0 < len(partition) <= MAX_PARTITION_BYTES:
-        raise ValueError
-    return partition
+    with suppress(ValueError):
+        partition = bytes.fromhex(text)
+        if 0 < len(partition) <= MAX_PARTITION_BYTES:
+            return partition
+    raise argparse.ArgumentTypeError("must be a partition as `storage verify` shows it")

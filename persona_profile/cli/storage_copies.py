@@ -24,7 +24,9 @@ from persona_profile import files
 from persona_profile.capacity.units import byte_count
 from persona_profile.cli.config import load_settings, loader
 from persona_profile.cli.failures import CommandFailed, WrongUsage
+from persona_profile.cli.numbers import whole_number
 from persona_profile.cli.opening import open_shared_backend, opened_store
+from persona_profile.cli.parts import STORE_WITH_LEDGER, Part
 from persona_profile.cli.paths import input_path, is_standard_output, output_path
 from persona_profile.cli.progress import JobProgress, shown
 from persona_profile.cli.rate_option import add_rate_option, pace_of
@@ -62,7 +64,7 @@ def add_to(jobs: Any) -> None:
     job.add_argument(
         "--passes",
         metavar="N",
-        type=_passes,
+        type=whole_number(2, 1_000_000),
         default=PASSES,
         help="the limit of passes that find changes (default: %(default)s)",
     )
@@ -101,12 +103,6 @@ def _finish(job: Any, run: Any) -> None:
     add_rate_option(job)
     job.add_argument("--json", action="store_true", help="for programs")
     job.set_defaults(run=run)
-
-
-def _passes(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or not 2 <= int(text) <= 1_000_000:
-        raise argparse.ArgumentTypeError("must be a whole number, from 2")
-    return int(text)
 
 
 def _copy(options: argparse.Namespace) -> int:
@@ -159,6 +155,7 @@ def _print_copied(result: CopyResult, seconds: float, *, as_json: bool) -> None:
 
 
 def _backup(options: argparse.Namespace) -> int:
+    options.parts = {Part.LEDGER if options.ledger else Part.STORE}
     needed = NeededKeys()
     with (
         shown(JobProgress(sys.stderr), "there is no archive; start it again") as progress,
@@ -237,6 +234,9 @@ def _restore_from(
 ) -> tuple[Restored, Demands | None]:
     settings = load_settings(options.config)
     has_demands = not (options.ledger or options.without_ledger)
+    options.parts = (
+        STORE_WITH_LEDGER if has_demands else {Part.LEDGER if options.ledger else Part.STORE}
+    )
     with (
         _opened(settings, options) as destination,
         _archived_homes(settings) as homes,

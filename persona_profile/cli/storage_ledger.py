@@ -12,16 +12,17 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from backends import Backend
+from backends import Backend, BackendError
 from backends.findings import Level
 from persona_profile.cli.config import load_settings
 from persona_profile.cli.failures import CommandFailed
 from persona_profile.cli.opening import opened_store
+from persona_profile.cli.parts import STORE_WITH_LEDGER, set_parts
 from persona_profile.cli.progress import WalkProgress, shown
 from persona_profile.errors import ServiceError
 from persona_profile.keys.configured import make_key_wrapper, open_keyring
 from persona_profile.keys.wrapping import KeyWrapper
-from persona_profile.profiles.erasing_again import ErasedAgain, ErasingAgain
+from persona_profile.profiles.erasing_again import CLOCK_SECONDS, ErasedAgain, ErasingAgain
 from persona_profile.settings import InvalidSettings, Settings
 from persona_profile.store.configured import open_ledger, open_ledger_store
 from persona_profile.store.ledger import Ledger
@@ -43,10 +44,14 @@ def add_to(jobs: Any) -> None:
     )
     job.add_argument("--json", action="store_true", help="for programs")
     job.set_defaults(run=_erase_again)
+    set_parts(job, *STORE_WITH_LEDGER)
 
 
 def _time(text: str) -> datetime:
-    instant = datetime.fromisoformat(text)
+    try:
+        instant = datetime.fromisoformat(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError("must be a time such as 2026-11-29T02:00:00Z") from None
     if instant.tzinfo is None:
         raise argparse.ArgumentTypeError("needs a time zone, such as Z")
     return instant
@@ -77,10 +82,15 @@ class Demands:
         Raises:
             CommandFailed: it may lack some.
         """
-        span = self._ledger.span()
-        if span is None:
-            raise _failed("it is empty")
-        self._ledger.find([])  # its key opens
+        if started.timestamp() > time.time() + CLOCK_SECONDS:
+            raise _failed(f"the backup's start, {_shown(started)}, is in the future: a clock is wrong")
+        try:
+            span = self._ledger.span()
+            if span is None:
+                raise _failed("it is empty")
+            self._ledger.find([])  # its key opens
+        except BackendError as error:  # the message of its store does not name it
+            raise _failed(str(error)) from None
         begun, seen = (datetime.fromtimestamp(each / 1000, UTC) for each in span)
         # The start of an archive is in whole seconds.
         if begun.replace(microsecond=0) > started:
@@ -156,4 +166,4 @@ def _failed(problem: str) -> CommandFailed:
 
 
 def _shown(instant: datetime) -> str:
-    return f"{instant:%Y-%m-%dT%H:%M:%SZ}"
+    return f"{instant.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"

@@ -116,7 +116,10 @@ class Table:
             raise UnusableTable(*(Fault(1, reason) for reason in reasons))
 
     def _records(self, faults: list[Fault]) -> Iterator[tuple[int, list[str]]]:
-        """Yield first line and cells of each record below the header; add what can't be read."""
+        """Yield first line and cells of each record below the header; add what can't be read.
+
+        Records of empty cells are left out: spreadsheets write them at the end.
+        """
         lines = _Lines(self._file, faults)
         next(lines)
         reader = csv.reader(lines, self._dialect)
@@ -134,7 +137,7 @@ class Table:
                     lines.has_failed = True  # what follows is a guess
             if lines.has_failed:
                 return
-            if cells:
+            if any(map(str.strip, cells)):
                 yield line, cells
 
 

@@ -70,6 +70,7 @@ def website(value: str) -> str:
     if (
         parts.scheme != "https"
         or "@" in parts.netloc
+        or "[" in parts.netloc  # an address: `urlsplit` has removed the brackets
         or "." not in host
         or any(map(str.isspace, trimmed))
     ):

@@ -4,6 +4,7 @@ A restore brings back what was removed since the archive. A walk opens the owner
 asks the ledger, a page at a time. An entry applies if it is no older than the archive, and if the
 profile was last written before it: an archive takes time, and people may have come back meanwhile. The
 time of the last write is in the sealed document; of a protected profile, the newest of its keys counts.
+Locks of operators are applied by themselves, as they need no profile.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from persona_profile.profiles.sessions import Vouched
 from persona_profile.store.homes import Homes
 from persona_profile.store.items import KEY_ITEM, Forward, KeyItem, Moving
 from persona_profile.store.ledger import Act, Ledger
-from persona_profile.store.operator_acts import OperatorAct, acts_on
+from persona_profile.store.operator_acts import locks_since
 from persona_profile.store.partitions import WalkReport, walk_items
 from persona_profile.store.profile import open_profile
 from persona_profile.store.removals import PictureRemoval
@@ -39,8 +40,9 @@ class ErasedAgain:
     Attributes:
         erased: erased again.
         pictures: whose picture was removed again.
-        locks: that were locked again, as an operator had.
-        unreadable: whose owner does not open with this keyring, so that the ledger was not asked.
+        locks: emails that were locked again, as an operator had.
+        unreadable: whose owner does not open with this keyring, so that the ledger was not asked; and
+            locks of the ledger that do not open.
     """
 
     erased: int = 0
@@ -78,20 +80,23 @@ class ErasingAgain:
         self.done = ErasedAgain()
 
     def run(self, report: WalkReport = lambda _: None) -> ErasedAgain:
-        """Walk over all profiles, unless the ledger has no entry that may apply.
+        """Walk over all profiles, if the ledger has an entry that may apply; then renew locks.
 
         Raises:
             ServiceError: others keep writing to a profile.
         """
-        if not self._ledger.has_since(self._since):
-            return self.done
+        if self._ledger.has_since(self._since):
+            self._erase(report)
+        self._renew_locks()
+        return self.done
+
+    def _erase(self, report: WalkReport) -> None:
         walked = walk_items(self._backend, [KEY_ITEM])
         for page in chunks(walked, lambda _: 1, _PAGE):
             owned = {each.email: each.keyed_at for each in self._owned(page)}
             for email, times in self._ledger.find(list(owned)).items():
                 self._apply(email, times, owned[email])
             report(page[-1][0])
-        return self.done
 
     def _owned(self, page: Sequence[tuple[bytes, Mapping[str, Item]]]) -> Iterator[_Owned]:
         for partition, items in page:
@@ -119,17 +124,16 @@ class ErasingAgain:
             self.done.erased += 1
         elif Act.PICTURE_REMOVED in acts and self._removals.remove_renditions(email):
             self.done.pictures += 1
-        self._renew_lock(email)
 
-    def _renew_lock(self, email: str) -> None:
-        """Bring back the state of an operator's lock, which the archive may not have."""
-        kinds = OperatorAct.LOCKED, OperatorAct.UNLOCKED
-        acts = [each for each in acts_on(self._ledger, email) if each.act in kinds]
-        if not acts or acts[-1].at < self._since:
-            return  # the archive has it
-        last = acts[-1]
-        if last.act == OperatorAct.UNLOCKED:
-            self._removals.unlock(email)
-        elif last.until is not None:
-            removal = PictureRemoval(email, last.at, last.until, is_locked=True, reason=last.reason)
-            self.done.locks += self._removals.lock_again(removal)
+    def _renew_locks(self) -> None:
+        """Bring back the state of operators' locks, of which the archive has an earlier one or none."""
+        for lock in locks_since(self._ledger, self._since):
+            if lock is None:
+                self.done.unreadable += 1
+            elif lock.until is None:
+                self._removals.unlock_again(lock.email, lock.at)
+            else:
+                removal = PictureRemoval(
+                    lock.email, lock.at, lock.until, is_locked=True, reason=lock.reason
+                )
+                self.done.locks += self._removals.lock_again(removal)

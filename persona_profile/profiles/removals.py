@@ -9,9 +9,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
+from dataclasses import replace
 from typing import Final
 
-from backends import Backend, Conflict, Delete, ItemInfo, Operation, Put
+from backends import ABSENT, Backend, Conflict, Delete, ItemInfo, Operation, Put
 from backends.copying.transfer import batches
 from persona_profile.keys.service import Unreadable
 from persona_profile.keys.wrapping import KeyWrapper
@@ -65,7 +66,8 @@ class PictureRemovals:
     ) -> tuple[PictureRemoval, bool]:
         """Remove the picture of an email; with `lock_seconds`, accept no other one for that time.
 
-        It begins at `now`, by default the clock's.
+        It begins at `now`, by default the clock's. Without `lock_seconds` an earlier lock stays, and
+        its reason unless there is a new one.
 
         Returns:
             The removal; whether there was a picture.
@@ -73,32 +75,49 @@ class PictureRemovals:
         now = self._clock() if now is None else now
         expires_at = int(now) + (lock_seconds or NOTICE_SECONDS)
         removal = PictureRemoval(email, int(1000 * now), expires_at, lock_seconds is not None, reason)
+        home, earlier = self._found(email)
+        if lock_seconds is None and earlier is not None and earlier.is_locked:
+            reason = reason or earlier.reason
+            removal = replace(removal, expires_at=earlier.expires_at, is_locked=True, reason=reason)
         # The lock first, so that no picture follows the removed one.
-        self._put(removal)
+        self._put(removal, home)
         return removal, self.remove_renditions(email)
 
     @repeated
     def lock_again(self, removal: PictureRemoval) -> bool:
         """Bring a lock back that a restore has lost; return whether it was lost, and has not ended."""
-        [home], _ = self._homes.find([removal.email], [])
-        with suppress(Unreadable):
-            found = open_removal(removal.email, home, self._keys)
-            if found is not None and found.removed_at >= removal.removed_at:
-                return False
+        home, found = self._found(removal.email)
+        if found is not None and found.removed_at >= removal.removed_at:
+            return False
         if removal.expires_at <= self._clock():
             return False
-        self._put(removal)
+        self._put(removal, home)
         return True
 
-    def _put(self, removal: PictureRemoval) -> None:
-        """Write a removal, over an earlier one.
+    @repeated
+    def unlock_again(self, email: str, ended_at: int) -> None:
+        """End a lock that a restore has brought back; later ones stay. Milliseconds since 1970."""
+        _, found = self._found(email)
+        if found is not None and found.is_locked and found.removed_at <= ended_at:
+            self.unlock(email)
+
+    def _found(self, email: str) -> tuple[Home, PictureRemoval | None]:
+        """Return an email's home and removal; None if there is none, or it does not open."""
+        [home], _ = self._homes.find([email], [])
+        with suppress(Unreadable):
+            return home, open_removal(email, home, self._keys)
+        return home, None
+
+    def _put(self, removal: PictureRemoval, home: Home) -> None:
+        """Write a removal, over the one that was found with a home.
 
         Raises:
-            Conflict: the keys were replaced meanwhile.
+            Conflict: another operator has written one meanwhile, or the keys were replaced.
         """
         *older, newest = self._keys.partitions(removal.email)
         put = removal.put(self._keys, newest)
-        self._backend.apply(newest, [put])
+        found = dict(home.removals).get(newest)
+        self._backend.apply(newest, [replace(put, if_version=found.version if found else ABSENT)])
         for partition in older:
             self._backend.apply(partition, [removal.put(self._keys, partition)])
         wrapped, _ = self._keys.split(put.value)

@@ -1,19 +1,6 @@
-"""The profile service: sessions in, profiles out; writes by compare-and-set.
+"""The profile service: sessions in, profiles out; writes by compare-and-set (see `writer`).
 
-The home partition of an email (see `homes`) has these items after the first write:
-
-- `key`: the wrapped data key and the owner record (see `items`);
-- `profile`: the sealed `ProfileDocument`;
-- `picture/<id>/<size>.<format>`: a sealed rendition of the current picture.
-
-An operator may remove the picture (see `removals`): each partition of the email then has a
-`picture_removal` item until it expires, with or without a profile.
-
-`key` and `profile` are created in one batch and erased in one batch. A batch names the version of each
-of these two that it replaces. So nothing is ever sealed under a key that is not stored, and
-no rendition is left behind.
-
-Also without a profile there may be a `not_before` item until it expires: the instant of the last
+Also without a profile an email may have a `not_before` item until it expires: the instant of the last
 sign-out, 8 bytes of milliseconds since 1970 (see `sessions`).
 """
 
@@ -27,7 +14,7 @@ from dataclasses import replace
 from functools import partial
 from types import MappingProxyType
 
-from backends import ABSENT, Backend, Conflict, Delete, Expectation, Item, Operation, Put
+from backends import Backend, Conflict
 from persona_profile.encoding import timestamp
 from persona_profile.errors import (
     NotFound,
@@ -37,8 +24,6 @@ from persona_profile.errors import (
     UnreadableProfile,
 )
 from persona_profile.images import Rendition
-from persona_profile.keys.content_key_wraps import ContentKeyWrap
-from persona_profile.keys.records import KeyRole, RecordKey
 from persona_profile.keys.service import Unreadable
 from persona_profile.keys.tokens import EmailProof, Session
 from persona_profile.keys.wrapping import KeyWrapper
@@ -47,27 +32,12 @@ from persona_profile.profiles.profile_keys import OpenedKeyItem, ProfileKey
 from persona_profile.profiles.removals import PictureRemovals
 from persona_profile.profiles.repeating import WRITE_PATIENCE_SECONDS, repeated
 from persona_profile.profiles.sessions import Vouched, check_not_ended, emails_of, new_session
+from persona_profile.profiles.writer import ProfileWriter
 from persona_profile.store.homes import Home, Homes
-from persona_profile.store.items import (
-    KEY_ITEM,
-    PICTURE_ID_BYTES,
-    PROFILE_ITEM,
-    KeyItem,
-    Owner,
-    parse_picture_item,
-    picture_item,
-)
+from persona_profile.store.items import PICTURE_ID_BYTES
 from persona_profile.store.ledger import Act, Ledger
-from persona_profile.store.profile import (
-    UNREADABLE,
-    Picture,
-    ProfileDocument,
-    StoredProfile,
-    open_profile,
-)
+from persona_profile.store.profile import UNREADABLE, Picture, StoredProfile, open_profile
 from persona_profile.store.removals import PictureRemoval, forget_removal, open_removal
-from persona_profile.store.renditions import Renditions
-from persona_profile.store.replicas import Replicas
 
 
 class ProfileService:
@@ -104,7 +74,7 @@ class ProfileService:
         self._ledger = ledger
         self._session_lifetime = session_lifetime
         self._clock = clock
-        self._renditions = Renditions(backend, homes, Replicas())
+        self._writer = ProfileWriter(backend, homes, keys, clock)
         self.write_patience = write_patience
 
     def open_session(
@@ -187,7 +157,7 @@ class ProfileService:
         before = self._settled(session, email, precondition)
         merged = {**before.document.claims, **claims} if merge else claims
         present = {name: value for name, value in merged.items() if value is not None}
-        return self._store(before, replace(before.document, claims=present))
+        return self._writer.write(before, replace(before.document, claims=present))
 
     @repeated
     def write_picture(
@@ -208,7 +178,7 @@ class ProfileService:
         merged = {**before.document.claims, **claims}
         picture = Picture.of(os.urandom(PICTURE_ID_BYTES), renditions)
         document = replace(before.document, claims=merged, picture=picture)
-        written = self._store(before, document, renditions)
+        written = self._writer.write(before, document, renditions)
         if before.removal is not None:
             self._forget_removal(before)  # its notice ends
         elif before.is_blank:
@@ -223,7 +193,7 @@ class ProfileService:
         before = self._settled(session, email, precondition)
         if before.document.picture is not None:
             with self._recorded(Act.PICTURE_REMOVED, before):
-                self._store(before, replace(before.document, picture=None))
+                self._writer.write(before, replace(before.document, picture=None))
 
     @repeated
     def set_profile_key(
@@ -242,9 +212,10 @@ class ProfileService:
             The session, with the new key if there is one; the profile.
         """
         profile = self._settled(session, email, precondition)
-        if profile_key is None:
-            return session, self._protect(profile, None) if profile.is_protected else profile
-        return replace(session, profile_key=profile_key), self._protect(profile, profile_key)
+        if profile_key is None and not profile.is_protected:
+            return session, profile
+        written = self._writer.seal_again(profile, profile_key)
+        return replace(session, profile_key=profile_key or session.profile_key), written
 
     def profile_keys(self, session: Session, email: str) -> Sequence[ProfileKey]:
         """Return the keys that open a profile, the first added first; none if it is not protected."""
@@ -278,7 +249,7 @@ class ProfileService:
         opened = OpenedKeyItem.open(before, self._keys, session.profile_key)
         added, key_item = opened.with_key(profile_key, int(1000 * self._clock()))
         if key_item is not None:
-            self._store_key(before, key_item)
+            self._writer.write_key_item(before, key_item)
         return added, key_item is not None
 
     @repeated
@@ -290,7 +261,7 @@ class ProfileService:
         if not before.is_protected:
             raise NotFound
         opened = OpenedKeyItem.open(before, self._keys, session.profile_key)
-        self._store_key(before, opened.without_key(key_id))
+        self._writer.write_key_item(before, opened.without_key(key_id))
 
     @repeated
     def erase(self, session: Session, email: str, precondition: Precondition = UNCONDITIONAL) -> None:
@@ -359,102 +330,6 @@ class ProfileService:
         precondition.check(profile.state)
         return profile
 
-    def _protect(self, before: StoredProfile, profile_key: bytes | None) -> StoredProfile:
-        """Seal a profile under a new content key, or, without a profile key, under its data key."""
-        home = before.home
-        if home.key is None:
-            key_item, data_key = self._new_key(before)
-        else:
-            key_item = KeyItem.parse(home.key.value, self._keys)
-            data_key = key_item.data_key(self._keys, home.partition)
-        key, owner = data_key, Owner(before.email)
-        if profile_key is not None:
-            key = RecordKey.generate(KeyRole.CONTENT)
-            now = int(1000 * self._clock())
-            wrap = ContentKeyWrap.create(data_key, profile_key, key, now)
-            owner = replace(owner, wraps=(wrap,))
-        key_item = replace(key_item.with_owner(owner, data_key), removed=b"")
-        renditions = [
-            Rendition(*described, data)
-            for name, data in self._renditions.of_profile(before).items()
-            if (described := parse_picture_item(name)) is not None
-        ]
-        picture = Picture.of(os.urandom(PICTURE_ID_BYTES), renditions) if renditions else None
-        document = replace(before.document, picture=picture)
-        return self._store(before, document, renditions, (key_item, key))
-
-    def _new_key(self, before: StoredProfile) -> tuple[KeyItem, RecordKey]:
-        """Return a new data key for a blank profile, after its partition was reserved."""
-        self._homes.reserve(before.home, self._clock())
-        return KeyItem.create(self._keys, before.home.partition, before.email)
-
-    def _store_key(self, before: StoredProfile, key_item: KeyItem) -> None:
-        """Write a `key` item over the one that was read.
-
-        Raises:
-            Conflict: another write was faster.
-        """
-        put = Put(KEY_ITEM, key_item.to_bytes(), _version(before.home.key))
-        self._backend.apply(before.home.partition, [put])
-
-    def _store(
-        self,
-        before: StoredProfile,
-        document: ProfileDocument,
-        renditions: Sequence[Rendition] = (),
-        new_key: tuple[KeyItem, RecordKey] | None = None,
-    ) -> StoredProfile:
-        """Seal a document and write it over the profile that was read, in one batch.
-
-        `renditions` are of a new picture; `new_key` has a new `key` item and the key that seals.
-
-        Raises:
-            Conflict: another write was faster. Or the key that wraps a new data key is no longer
-                primary: it may be destroyed by a process that has not seen this data key.
-        """
-        home = before.home
-        if home.key is None and new_key is None:
-            new_key = self._new_key(before)
-        key_item, key = new_key or (None, before.key)
-        if new_key is None and home.key is not None:
-            # Else the length of an old item would show whose keys were changed since.
-            key_item = KeyItem.parse(home.key.value, self._keys).renewed(self._keys, home.partition)
-        assert key is not None
-        # The ledger compares these times, which may come from the clocks of different machines.
-        updated_at = max(int(1000 * self._clock()), (document.updated_at or 0) + 1)
-        document = replace(document, version=document.version + 1, updated_at=updated_at)
-        record = key.seal(PROFILE_ITEM, document.to_bytes())
-        batch: list[Operation] = [Put(PROFILE_ITEM, record, _version(home.profile))]
-        if key_item is not None:
-            batch.append(Put(KEY_ITEM, key_item.to_bytes(), _version(home.key)))
-        batch += _picture_operations(before.document.picture, document.picture, renditions, key)
-        versions = self._backend.apply(home.partition, batch)
-        if key_item is not None:
-            if home.key is None and not self._keys.is_lasting(home.partition, key_item.wrapped):
-                undo = [Delete(name, version) for name, version in versions.items()]
-                self._backend.apply(home.partition, undo)
-                raise Conflict("the keys were replaced meanwhile")
-            home = replace(home, key=Item(key_item.to_bytes(), versions[KEY_ITEM]))
-        home = replace(home, profile=Item(record, versions[PROFILE_ITEM]))
-        return StoredProfile(
-            before.email, home, document, key, key.role is KeyRole.CONTENT, removal=before.removal
-        )
-
-
-def _picture_operations(
-    old: Picture | None, new: Picture | None, renditions: Sequence[Rendition], key: RecordKey
-) -> list[Operation]:
-    """Return the operations that replace the renditions of a picture."""
-    if old == new:
-        return []
-    operations: list[Operation] = [Delete(name) for name in (old.item_names() if old else ())]
-    if new is not None:
-        picture_key = key.for_picture(new.id)
-        for each in renditions:
-            name = picture_item(new.id, each.size, each.format)
-            operations.append(Put(name, picture_key.seal(name, each.data)))
-    return operations
-
 
 def _check_not_locked(profile: StoredProfile) -> None:
     removal = profile.removal
@@ -464,7 +339,3 @@ def _check_not_locked(profile: StoredProfile) -> None:
 
 def _locked(removal: PictureRemoval) -> PictureLocked:
     return PictureLocked(timestamp(1000 * removal.expires_at), removal.reason or None)
-
-
-def _version(item: Item | None) -> int | Expectation:
-    return item.version if item else ABSENT

@@ -17,6 +17,9 @@ METRICS: Final = b"M"
 HEALTHY: Final = b"H"
 """From a process: it is healthy."""
 
+FAULTS: Final = b"F"
+"""From a process that ends: what is wrong with its settings and files."""
+
 STOP: Final = b"S"
 """To a process: announce the end to load balancers, then stop."""
 

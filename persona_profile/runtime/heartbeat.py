@@ -18,7 +18,7 @@ class Heartbeat:
     """Runs health checks. Concurrent callers share a running check.
 
     Args:
-        checks: the checks by name; each raises on failure, and writes nothing.
+        checks: the checks by name; each raises on failure, and writes only after a write has failed.
         limit: seconds after which a check has failed.
         advisory: the names of checks that do not count for health. The checked part logs its failures.
     """

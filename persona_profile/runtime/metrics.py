@@ -55,6 +55,7 @@ class Parts:
 
     Attributes:
         backend: returns the state of the storage.
+        is_ledger_failing: returns whether the last write to the ledger failed.
         waiting: the budget of threads that wait.
         replicas: returns the state of the replicas.
         pictures: returns the state of the picture workers.
@@ -64,6 +65,7 @@ class Parts:
     """
 
     backend: Callable[[], BackendStats]
+    is_ledger_failing: Callable[[], bool]
     waiting: WaitingBudget
     replicas: Callable[[], ReplicaStats]
     pictures: Callable[[], PictureStats]
@@ -223,6 +225,14 @@ class _PartsCollector(Collector):
             "storage_connections_in_use": ("Connections in use.", backend.connections_in_use),
             "storage_connections_max": ("Size of the connection pools.", backend.max_connections),
             "storage_unreachable": ("Processes without storage.", backend.is_unreachable),
+            "storage_unwritable": (
+                "Processes whose last write the storage rejected.",
+                backend.takes_no_writes,
+            ),
+            "ledger_unwritable": (
+                "Processes whose last write to the ledger failed.",
+                parts.is_ledger_failing(),
+            ),
             "replicas": ("Configured replicas, of each process.", replicas.replicas),
             "replicas_unreachable": ("Skipped replicas, of each process.", replicas.unreachable),
             "ratelimit_uncoordinated_processes": (

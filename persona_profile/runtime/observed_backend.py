@@ -1,9 +1,10 @@
-"""A backend whose calls are measured."""
+"""A backend whose calls are measured, and whose `ping` remembers a rejected write."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import ParamSpec, TypeVar
 
 from backends import (
@@ -13,6 +14,7 @@ from backends import (
     Conflict,
     Item,
     ItemInfo,
+    NoWrites,
     Operation,
     Unavailable,
 )
@@ -24,11 +26,15 @@ _T = TypeVar("_T")
 
 
 class ObservedBackend(Backend):
-    """Calls another backend; measures outcome (`ok`, `conflict`, `unavailable`, `failed`) and time."""
+    """Calls another backend; measures outcome (`ok`, `conflict`, `unavailable`, `failed`) and time.
+
+    After a write failed by `NoWrites`, `ping` tries a write, until one succeeds.
+    """
 
     def __init__(self, backend: Backend, metrics: Metrics) -> None:
         self._backend = backend
         self._metrics = metrics
+        self._takes_no_writes = False
 
     @property
     def write_seconds(self) -> float:
@@ -38,7 +44,7 @@ class ObservedBackend(Backend):
         return self._measured("get_many", self._backend.get_many, addresses)
 
     def apply(self, partition: bytes, operations: Sequence[Operation]) -> Mapping[str, int]:
-        return self._measured("apply", self._backend.apply, partition, operations)
+        return self._written("apply", self._backend.apply, partition, operations)
 
     def list(self, partition: bytes) -> Sequence[ItemInfo]:
         return self._measured("list", self._backend.list, partition)
@@ -51,6 +57,11 @@ class ObservedBackend(Backend):
 
     def ping(self) -> None:
         self._measured("ping", self._backend.ping)
+        if self._takes_no_writes:
+            self.try_write()
+
+    def try_write(self) -> None:
+        self._written("try_write", self._backend.try_write)
 
     def initialize(self) -> None:
         self._measured("initialize", self._backend.initialize)
@@ -59,10 +70,21 @@ class ObservedBackend(Backend):
         self._measured("check_schema", self._backend.check_schema)
 
     def stats(self) -> BackendStats:
-        return self._backend.stats()
+        return replace(self._backend.stats(), takes_no_writes=self._takes_no_writes)
 
     def close(self) -> None:
         self._backend.close()
+
+    def _written(
+        self, operation: str, call: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs
+    ) -> _T:
+        try:
+            result = self._measured(operation, call, *args, **kwargs)
+        except NoWrites:
+            self._takes_no_writes = True
+            raise
+        self._takes_no_writes = False
+        return result
 
     def _measured(
         self, operation: str, call: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs

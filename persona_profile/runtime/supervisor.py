@@ -28,7 +28,15 @@ from dataclasses import asdict, dataclass
 from typing import Final
 
 from persona_profile.runtime import logs
-from persona_profile.runtime.control import HEALTHY, METRICS, RETIRE, STOP, ControlChannel, Messages
+from persona_profile.runtime.control import (
+    FAULTS,
+    HEALTHY,
+    METRICS,
+    RETIRE,
+    STOP,
+    ControlChannel,
+    Messages,
+)
 from persona_profile.runtime.dumps import forbid_dumps
 from persona_profile.runtime.exposition import ExpositionServer, Sum
 from persona_profile.runtime.lifecycle import LATER_SIGNALS
@@ -152,6 +160,7 @@ class Supervisor:
         self._status = 0
         self._departed = Sum()
         self._deaths = 0
+        self._faults = ""
         self._changed = threading.Condition()
         self._signals: deque[int] = deque()
         self._selector = selectors.DefaultSelector()
@@ -225,6 +234,10 @@ class Supervisor:
                     process.is_healthy = self._was_healthy = True
                     if process.missed_hangup:
                         process.signal(signal.SIGHUP)
+                elif kind == FAULTS and text != self._faults:  # all processes have the same
+                    self._faults = text
+                    sys.stderr.write(f"{text}\n")
+                    sys.stderr.flush()
                 elif kind == METRICS:
                     process.metrics = text
                     process.owes_metrics = False
@@ -245,6 +258,7 @@ class Supervisor:
                     each.missed_hangup = True  # the process has no handler yet
         elif number == signal.SIGUSR2 and not self._is_stopping:
             logger.warning("replacing all processes")
+            self._faults = ""
             # This includes the processes that a replacement in progress has not reached.
             self._to_replace = deque(each for each in self._processes if each.kill_at is None)
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Final
 
-from backends import BackendError
+from backends import Backend, BackendError
 from persona_profile.app import Application
 from persona_profile.runtime.lifecycle import Hangups
 from persona_profile.store.ledger import Ledger
@@ -34,7 +34,7 @@ def chores(app: Application, hangups: Hangups) -> Iterator[None]:
     threads = [
         threading.Thread(target=target, args=arguments, daemon=True)
         for target, arguments in (
-            (purge_regularly, ("storage", app.backend.purge_expired, stopped)),
+            (purge_regularly, ("storage", partial(_purge, app.backend), stopped)),
             (purge_regularly, ("ledger", partial(_keep, app.ledger), stopped)),
             (_reload_regularly, (app, hangups, stopped)),
         )
@@ -66,6 +66,12 @@ def purge_regularly(
 
     while not stopped.wait(random.uniform(0.5, 1.5) * seconds):  # noqa: S311 - spreads processes
         _try("purging", purge)
+
+
+def _purge(backend: Backend, limit: int) -> int:
+    """Find out whether the store takes writes, and delete expired items."""
+    backend.try_write()
+    return backend.purge_expired(limit)
 
 
 def _keep(ledger: Ledger, limit: int) -> int:

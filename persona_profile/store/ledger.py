@@ -96,6 +96,7 @@ class Ledger:
         self._keep_seconds = keep_seconds
         self._makes_schema = makes_schema
         self._clock = clock
+        self._is_failing = False
 
     def begin(self) -> None:
         """Make the ledger key if there is none, wrap it for each index key, and note the time.
@@ -103,13 +104,14 @@ class Ledger:
         Raises:
             WrongSchema: the store has another schema, or none.
         """
-        if self._makes_schema:
-            self._backend.initialize()
-            self._makes_schema = False
-        self._backend.check_schema()
-        self._open_key()
-        put = Put(_SEEN, self._now().to_bytes(8))
-        self._backend.apply(HEAD_PARTITION, [put])
+        with self._judged():
+            if self._makes_schema:
+                self._backend.initialize()
+                self._makes_schema = False
+            self._backend.check_schema()
+            self._open_key()
+            put = Put(_SEEN, self._now().to_bytes(8))
+            self._backend.apply(HEAD_PARTITION, [put])
 
     def span(self) -> Span | None:
         """Return the time that the ledger covers; None if it has not begun."""
@@ -131,12 +133,13 @@ class Ledger:
         Raises:
             Conflict: another process records the same act; nothing was done.
         """
-        partition = self.partition(ENTRIES, email)
-        before = read_items(self._backend, partition, [act]).get(act)
-        at = max(self._now(), after, _instant(before))
-        expiry = -(-at // 1000) + self._keep_seconds
-        put = Put(act, at.to_bytes(8), before.version if before else ABSENT, expiry)
-        version = self._backend.apply(partition, [put])[act]
+        with self._judged():
+            partition = self.partition(ENTRIES, email)
+            before = read_items(self._backend, partition, [act]).get(act)
+            at = max(self._now(), after, _instant(before))
+            expiry = -(-at // 1000) + self._keep_seconds
+            put = Put(act, at.to_bytes(8), before.version if before else ABSENT, expiry)
+            version = self._backend.apply(partition, [put])[act]
         try:
             yield
         except Conflict:
@@ -172,6 +175,11 @@ class Ledger:
         return _pseudonym(self._open_key(), prefix, email)
 
     @property
+    def keep_seconds(self) -> int:
+        """The life of an entry."""
+        return self._keep_seconds
+
+    @property
     def backend(self) -> Backend:
         """The store, in which other records about emails may have partitions of their own."""
         return self._backend
@@ -199,8 +207,27 @@ class Ledger:
         return self._backend.purge_expired(limit)
 
     def ping(self) -> None:
-        """Check that the ledger answers; write nothing."""
+        """Check that the ledger answers; after a failed write, try one."""
         self._backend.ping()
+        if self._is_failing:
+            self.begin()
+
+    @property
+    def is_failing(self) -> bool:
+        """Whether the last write failed, without asking the store."""
+        return self._is_failing
+
+    @contextmanager
+    def _judged(self) -> Iterator[None]:
+        """Note whether the body, a write, succeeds. `begin` does so every minute."""
+        try:
+            yield
+        except Conflict:
+            raise  # the store answered
+        except BackendError:
+            self._is_failing = True
+            raise
+        self._is_failing = False
 
     def close(self) -> None:
         """Close the store of the ledger."""

@@ -6,6 +6,13 @@ An entry is appended before the act, only if its item is absent, and is never ch
 its retention. The pseudonym is the ledger's. The record is under HKDF-SHA256 of the ledger key, info =
 `"persona-profile/acts/v1"` | partition. Its plaintext is `{"act": ..., "reason": ..., "until": ...}`,
 padded with spaces to 1,024 bytes. So the store alone shows times, but not of whom, which act, or why.
+
+                            item `lock`: the state of the lock after the last act on it
+
+It is a record of that name under the same key, written in one batch with the act, for restores: the
+store of the profiles may lack the lock, or have one that was ended. Its plaintext is `{"email": ...,
+"at": ..., "until": ..., "reason": ...}`, padded to 1,536 bytes; `until` is null once the lock was
+ended. It lives as long as an entry of the ledger, and as the lock.
 """
 
 from __future__ import annotations
@@ -14,8 +21,8 @@ import json
 import re
 import secrets
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Final
 
@@ -24,13 +31,16 @@ from persona_profile.encoding import json_encode
 from persona_profile.keys.records import RecordKey
 from persona_profile.keys.service import Unreadable
 from persona_profile.store.ledger import Ledger
+from persona_profile.store.partitions import walk_items
 
 ACTS: Final = b"\x02"
 """First byte of the partitions of acts."""
 
 UNREADABLE: Final = "unreadable"
 
+_LOCK: Final = "lock"
 _PLAINTEXT_BYTES: Final = 1024
+_LOCK_BYTES: Final = 1536
 _PAGE: Final = 100
 _ITEM: Final = re.compile(r"act\.([0-9]{15})\.[0-9a-f]{16}")
 
@@ -62,6 +72,23 @@ class RecordedAct:
     until: int | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class RecordedLock:
+    """The state of an email's lock.
+
+    Attributes:
+        email: the canonical address.
+        at: the time of the last act on the lock, in milliseconds since 1970.
+        until: the end of the lock, in seconds since 1970; None if an operator has ended it.
+        reason: may be empty.
+    """
+
+    email: str
+    at: int
+    until: int | None
+    reason: str
+
+
 class OperatorActs:
     """Appends acts, and lists those on an email.
 
@@ -86,12 +113,18 @@ class OperatorActs:
     def append(self, email: str, act: OperatorAct, reason: str = "", until: int | None = None) -> None:
         """Record an act before it is done; `until` is the end of a lock, in seconds since 1970."""
         now = self._clock()
+        at = int(1000 * now)
         partition, key = _place(self._ledger, email)
-        name = f"act.{int(1000 * now):015}.{secrets.token_hex(8)}"
+        name = f"act.{at:015}.{secrets.token_hex(8)}"
         plaintext = json_encode({"act": act, "reason": reason, "until": until}).ljust(_PLAINTEXT_BYTES)
         record = key.seal(name, plaintext)
-        put = Put(name, record, ABSENT, expires_at=int(now) + self._keep_seconds)
-        self._ledger.backend.apply(partition, [put])
+        puts = [Put(name, record, ABSENT, expires_at=int(now) + self._keep_seconds)]
+        if act in (OperatorAct.LOCKED, OperatorAct.UNLOCKED):
+            state = RecordedLock(email, at, until, reason if until else "")
+            record = key.seal(_LOCK, json_encode(asdict(state)).ljust(_LOCK_BYTES))
+            expires_at = max(until or 0, int(now) + self._ledger.keep_seconds)
+            puts.append(Put(_LOCK, record, expires_at=expires_at))
+        self._ledger.backend.apply(partition, puts)
 
     def of(self, email: str) -> list[RecordedAct]:
         """Return the acts on the data of an email, the oldest first."""
@@ -113,9 +146,33 @@ def acts_on(ledger: Ledger, email: str) -> list[RecordedAct]:
     return acts
 
 
+def locks_since(ledger: Ledger, instant: int) -> Iterator[RecordedLock | None]:
+    """Generate the locks that were made or ended at a time or later; None for what does not open.
+
+    Raises:
+        Unavailable: the store does not answer.
+    """
+    for partition, items in walk_items(ledger.backend, [_LOCK], after=ACTS):
+        if not partition.startswith(ACTS):
+            break
+        if _LOCK in items:
+            key = _key(ledger, partition)
+            try:
+                lock = RecordedLock(**json.loads(key.open(_LOCK, items[_LOCK].value)))
+            except (Unreadable, ValueError, TypeError):
+                yield None
+            else:
+                if lock.at >= instant:
+                    yield lock
+
+
 def _place(ledger: Ledger, email: str) -> tuple[bytes, RecordKey]:
     partition = ledger.partition(ACTS, email)
-    return partition, ledger.record_key(b"persona-profile/acts/v1" + partition)
+    return partition, _key(ledger, partition)
+
+
+def _key(ledger: Ledger, partition: bytes) -> RecordKey:
+    return ledger.record_key(b"persona-profile/acts/v1" + partition)
 
 
 def _opened(key: RecordKey, name: str, record: bytes) -> RecordedAct:

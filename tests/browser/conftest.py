@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.ui import WebDriverWait
 from support.browsers.abilities import REPORT_STATUS
 from support.browsers.engines import Engine
+from support.browsers.network import set_network
 from support.browsers.screenshots import save
 from support.browsers.starting import START, chromium
 
@@ -263,3 +265,12 @@ def page(unopened: FrontPage, server: str) -> Iterator[FrontPage]:
     unopened.wait_for(unopened.cards)
     yield unopened
     assert not unopened.complaints()
+
+
+@pytest.fixture
+def network(browser: WebDriver) -> Iterator[Callable[..., None]]:
+    """Sets the conditions of Chromium's network, and resets them afterwards."""
+    set_network(browser)
+    yield partial(set_network, browser)
+    set_network(browser)
+    browser.execute_cdp_cmd("Network.disable", {})

@@ -3,8 +3,7 @@
  * file, You can obtain one at http://mozilla.org/MPL/2.0/. */
 
 /*
- * An oracle of JOSE by the npm package of that name: JSON requests on stdin, JSON answers on
- * stdout, one per line.
+ * An oracle of JOSE by the npm package of that name (see `lines.js`).
  *
  *   {"op": "key", "algorithm": "RS256", "kid": ...}          -> a new public JWK
  *   {"op": "mint", "algorithm": ..., "kid": ..., "claims": {...}} -> an ID token
@@ -12,7 +11,7 @@
 
 'use strict';
 
-const readline = require('readline');
+const answerLines = require('./lines');
 
 const keys = new Map();
 
@@ -35,16 +34,7 @@ async function main() {
     },
   };
 
-  for await (const line of readline.createInterface({ input: process.stdin })) {
-    let answer;
-    try {
-      const request = JSON.parse(line);
-      answer = { result: await operations[request.op](request) };
-    } catch (error) {
-      answer = { error: String(error.message || error) };
-    }
-    process.stdout.write(`${JSON.stringify(answer)}\n`);
-  }
+  await answerLines(operations);
 }
 
 main();

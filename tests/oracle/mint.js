@@ -3,7 +3,7 @@
  * file, You can obtain one at http://mozilla.org/MPL/2.0/. */
 
 /*
- * An oracle of BrowserID: JSON requests on stdin, JSON answers on stdout, one per line.
+ * An oracle of BrowserID (see `lines.js`).
  *
  *   {"op": "support", "issuer": "RS256"}                     -> the support document of an issuer
  *   {"op": "mint", "issuer": ..., "user": ..., "email": ...,
@@ -19,7 +19,8 @@
 
 const crypto = require('crypto');
 const path = require('path');
-const readline = require('readline');
+
+const answerLines = require('./lines');
 
 const modules = process.env.ORACLE_MODULES || path.join(__dirname, 'node_modules');
 const library = (name) => require(path.join(modules, 'browserid-crypto', name));
@@ -115,17 +116,4 @@ const operations = {
   },
 };
 
-async function main() {
-  for await (const line of readline.createInterface({ input: process.stdin })) {
-    let answer;
-    try {
-      const request = JSON.parse(line);
-      answer = { result: await operations[request.op](request) };
-    } catch (error) {
-      answer = { error: String(error.message || error) };
-    }
-    process.stdout.write(`${JSON.stringify(answer)}\n`);
-  }
-}
-
-main();
+answerLines(operations);

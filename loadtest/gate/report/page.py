@@ -199,6 +199,9 @@ def _steps(verdict: Verdict, levels: Levels) -> str:
     if withdrawn:
         note = "reads were not sent: the upload of their picture had failed, or had not ended."
         made += f'<p class="note">{withdrawn:,} {note}</p>'
+    if repeated := sum(judged.step.whole.repeated for judged in verdict.steps):
+        note = "times an upload was sent again, as the server asked for by Retry-After."
+        made += f'<p class="note">{repeated:,} {note}</p>'
     return made
 
 

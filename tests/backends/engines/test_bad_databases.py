@@ -25,6 +25,7 @@ from backends import (
     Address,
     Conflict,
     Delete,
+    NoWrites,
     Put,
     Unavailable,
     WrongSchema,
@@ -188,6 +189,8 @@ class TestLimits:
                 backend.apply(PARTITION, [Put("a", b"2")])
             with fails("read-only"):
                 backend.apply(PARTITION, [Put("a", b"2"), Put("b", b"2")])
+            with pytest.raises(NoWrites):
+                backend.try_write()
             assert backend.get_many([A])[A].value == b"1"
         backend.apply(PARTITION, [Put("a", b"2")])
 
@@ -462,9 +465,7 @@ class TestWithoutWrites:
         """A server that logs statements rejects every write; the check notices it without a write."""
         server = MariaDB(tmp_path / "logged", log_bin="log", server_id="1")
         server.folder.mkdir()
-        server.install()
-        server.start()
-        try:
+        with server.running():
             server.create_database()
             server.query("SET GLOBAL binlog_format = 'MIXED'")
             with contextlib.closing(MysqlBackend.from_url(server.url)) as backend:
@@ -479,5 +480,3 @@ class TestWithoutWrites:
                 fails("its binlog_format is STATEMENT"),
             ):
                 backend.apply(PARTITION, [Put("a", b"")])
-        finally:
-            server.stop()

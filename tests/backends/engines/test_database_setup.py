@@ -32,15 +32,10 @@ def tls_server(authority, tmp_path_factory) -> Iterator[MariaDB]:
     authority.cert_pem.write_to_path(paths["ssl_ca"])
     certificate.cert_chain_pems[0].write_to_path(paths["ssl_cert"])
     certificate.private_key_pem.write_to_path(paths["ssl_key"])
-    server = MariaDB(folder, **{option: str(path) for option, path in paths.items()})
-    server.install()
-    try:
-        server.start()
+    with MariaDB(folder, **{option: str(path) for option, path in paths.items()}).running() as server:
         server.create_database()
         server.query("ALTER USER persona@'127.0.0.1' REQUIRE SSL")
         yield server
-    finally:
-        server.stop()
 
 
 class TestTLS:

@@ -225,6 +225,8 @@ def check_full_disk(
     with writing(writers):
         filled, rejected = fill(store)
         wait_for(lambda: all(writer.rejections for writer in writers))
+        health = Client(service, "").call("GET", "/__heartbeat__")
+        assert (health.status, health.json["checks"]["storage"]) == (503, "error")
     assert rejected.retry_after > 0
     assert filled
     if has_survived():
@@ -262,13 +264,9 @@ def test_disk_full_under_sqlite(tmp_path, make_service):
 @contextlib.contextmanager
 def installed(server: MariaDB) -> Iterator[MariaDB]:
     """Run a server for one test."""
-    server.install()
-    server.start()
-    server.create_database()
-    try:
+    with server.running():
+        server.create_database()
         yield server
-    finally:
-        server.stop()
 
 
 def test_tables_full_in_mariadb(tmp_path, make_service):

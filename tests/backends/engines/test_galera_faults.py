@@ -13,7 +13,7 @@ from counting import initialize
 from failing import fails
 from support.servers.galera import Galera, GaleraNode
 from support.servers.services import Client, Service
-from support.stores.writers import Writer, meanwhile, wait_until_well, writing
+from support.stores.writers import Writer, meanwhile, wait_until_well, wait_until_written, writing
 
 from backends import Backend, Put
 from backends.engines.mysql import MysqlBackend
@@ -31,12 +31,11 @@ def service(galera: Galera, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     """A service that prefers the first node."""
     galera.create_database()
     initialize(galera.url)
-    running = Service(tmp_path_factory.mktemp("galera") / "service", "mysql", galera.url)
-    try:
+    with closing(
+        Service(tmp_path_factory.mktemp("galera") / "service", "mysql", galera.url)
+    ) as running:
         running.start()
         yield running
-    finally:
-        running.close()
 
 
 @pytest.fixture(scope="module")
@@ -68,17 +67,6 @@ class Pauses:
             if written != last:
                 last, since = written, time.monotonic()
             self.longest = max(self.longest, time.monotonic() - since)
-
-
-def written_again(writers: Sequence[Writer], seconds: float = 30) -> None:
-    """Wait until each client has an acknowledged write that began after this call."""
-    before = [writer.writes for writer in writers]
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if all(writer.writes > count + 1 for writer, count in zip(writers, before, strict=True)):
-            return
-        time.sleep(0.02)
-    raise AssertionError("writes were not acknowledged again")
 
 
 def wait_for_use(node: GaleraNode, seconds: float = 30) -> None:
@@ -131,9 +119,9 @@ class Load:
         for writer in self._writers:
             writer.slowest, writer.rejections = 0.0, 0
         with writing(self._writers), meanwhile([pauses.watch]):
-            written_again(self._writers)
+            wait_until_written(self._writers)
             yield
-            written_again(self._writers)
+            wait_until_written(self._writers)
         slowest = max(writer.slowest for writer in self._writers)
         rejections = sum(writer.rejections for writer in self._writers)
         measured = f"pause {pauses.longest:.2f} s, slowest {slowest:.2f} s, {rejections} rejected"
@@ -178,7 +166,7 @@ def lose(
         for _ in range(pytestconfig.getoption("--node-losses")):
             with load.during(f"{fault.__name__} the node written to"):
                 undo = fault(first)
-                written_again(writers)
+                wait_until_written(writers)
                 undo()
                 galera.wait()
                 wait_for_use(first)

@@ -11,7 +11,7 @@ import pytest
 from support.servers.mariadb import MariaDB
 from support.servers.services import Client, Service
 from support.servers.spider import Shards
-from support.stores.writers import Writer, writing
+from support.stores.writers import Writer, wait_until_written, writing
 
 from backends import Backend
 from backends.engines.spider import SpiderBackend
@@ -31,12 +31,11 @@ LOST = 1
 def service(shards: Shards, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """A service on empty shards."""
     shards.make_databases()
-    running = Service(tmp_path_factory.mktemp("shards") / "service", "spider", shards.admin_url)
-    try:
+    with closing(
+        Service(tmp_path_factory.mktemp("shards") / "service", "spider", shards.admin_url)
+    ) as running:
         running.start()
         yield running
-    finally:
-        running.close()
 
 
 @pytest.fixture(scope="module")
@@ -59,15 +58,6 @@ def store(shards: Shards) -> Iterator[Backend]:
     """A connection of its own, by the other head."""
     with closing(SpiderBackend.from_url(shards.url_of(shards.heads[::-1]))) as backend:
         yield backend
-
-
-def written(writers: Sequence[Writer], seconds: float = 60) -> None:
-    """Wait until each client has an acknowledged write that began after this call."""
-    before = [writer.writes for writer in writers]
-    deadline = time.monotonic() + seconds
-    while any(writer.writes <= count + 1 for writer, count in zip(writers, before, strict=True)):
-        assert time.monotonic() < deadline, "writes were not acknowledged"
-        time.sleep(0.02)
 
 
 def rejected(writers: Sequence[Writer], seconds: float = 60) -> None:
@@ -108,23 +98,23 @@ def test_data_server_is_lost(fault, shards, service, writers, store, pytestconfi
         writer.codes.clear()
     for _ in range(pytestconfig.getoption("--node-losses")):
         with writing(everybody):
-            written(everybody)
+            wait_until_written(everybody)
             undo = fault(shards.servers[LOST])
             try:
                 rejected(here)
-                written(others)
+                wait_until_written(others)
                 assert Client(service, "").call("GET", "/__heartbeat__").status == 200
-                assert "persona_storage_unreachable 1.0" in service.exposition()
+                assert service.metrics().value("persona_storage_unreachable") == 1
             finally:
                 undo()
-            written(everybody)
+            wait_until_written(everybody)
         for writer in everybody:
             writer.check(store, service.keyring)
     slowest = [max(writer.slowest for writer in some) for some in (others, here)]
     print(f"{fault.__name__}: others {slowest[0]:.2f} s, of the shard {slowest[1]:.2f} s at most")
     assert not any(writer.codes[STORAGE] for writer in others)
     assert not any(writer.cuts for writer in everybody)
-    assert "persona_storage_unreachable 0.0" in service.exposition()
+    assert service.metrics().value("persona_storage_unreachable") == 0
     verified = service.run("storage", "verify")
     assert verified.returncode == 0, verified
 
@@ -134,13 +124,13 @@ def test_head_is_lost(fault, shards, service, writers, store):
     """Without its first head a service goes on by the other one."""
     everybody = [writer for some in writers for writer in some]
     with writing(everybody):
-        written(everybody)
+        wait_until_written(everybody)
         undo = fault(shards.heads[0])
         try:
-            written(everybody)
+            wait_until_written(everybody)
         finally:
             undo()
-        written(everybody)
+        wait_until_written(everybody)
     for writer in everybody:
         writer.check(store, service.keyring)
 

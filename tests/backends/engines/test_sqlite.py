@@ -1,3 +1,4 @@
+import resource
 import sqlite3
 import stat
 from collections.abc import Iterator
@@ -6,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from backends import Put, WrongSchema
+from backends import NoWrites, Put, WrongSchema
 from backends.engines.sqlite import SqliteBackend
 from backends.testing.conformance import BackendConformance
 
@@ -31,6 +32,23 @@ def test_schema_of_another_version(tmp_path):
     with pytest.raises(WrongSchema, match=r"schema 9999 is newer .*: upgrade the software"):
         backend.check_schema()
     backend.close()
+
+
+def test_failing_disk(tmp_path):
+    """A disk that takes no writes is named so, by a write and by the trial."""
+    path = tmp_path / "items.sqlite"
+    with closing(SqliteBackend.from_url(f"sqlite:///{path}")) as backend:
+        backend.initialize()
+        backend.apply(b"p", [Put("x", b"1")])
+        limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (4096, limits[1]))
+        try:
+            for write in (lambda: backend.apply(b"p", [Put("x", b"2")]), backend.try_write):
+                with pytest.raises(NoWrites, match="SQLITE_IOERR"):
+                    write()
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        backend.try_write()
 
 
 class TestSqlite(BackendConformance):

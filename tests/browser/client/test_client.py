@@ -6,9 +6,11 @@ import itertools
 import json
 import subprocess
 import threading
+from contextlib import closing
 
 import pytest
 from support.browsers.abilities import SLOW_NETWORK, in_three_engines
+from support.browsers.network import set_network
 from support.clients.modules import CLIENT
 from support.clients.scripts import ScriptError, Scripts
 from support.pictures.pictures import decoded, encode, heic, photo, quadrants
@@ -54,7 +56,7 @@ def scripts(engine, browser, server):
     made.open(f"{server}/v1/")
     yield made
     if engine.can(SLOW_NETWORK):
-        made.set_network()
+        set_network(made.browser)
 
 
 @pytest.fixture
@@ -647,15 +649,14 @@ class TestServerInTrouble:
             return [code ?? null, isTemporary ?? null];
         """
         assert scripts.run(script, email=ALICE) == [None, None]
-        scripts.set_network(offline=True)
+        set_network(scripts.browser, offline=True)
         assert scripts.run(script, email=ALICE) == ["offline", True]
-        scripts.set_network()
+        set_network(scripts.browser)
         assert scripts.run(script, email=ALICE)[0] is None
 
     def test_killed_and_back(self, scripts, tmp_path):
         """A killed server gives no answer; once it is back, the session continues."""
-        service = Service(tmp_path, "sqlite", f"sqlite:///{tmp_path}/store.sqlite")
-        try:
+        with closing(Service(tmp_path)) as service:
             service.start()
             scripts.open(f"{service.origin}/v1/")
             scripts.run("window.client = await tools.signedIn(email)", email=ALICE)
@@ -664,8 +665,6 @@ class TestServerInTrouble:
             assert rejection(scripts, script, email=ALICE)["code"] == "no_answer"
             service.start()
             assert scripts.run(script, email=ALICE) == "Alice"
-        finally:
-            service.close()
 
 
 class TestUpload:
@@ -682,7 +681,7 @@ class TestUpload:
         """Progress reports the sent bytes in order, then the server's work."""
         (tmp_path / "photo.jpg").write_bytes(photo())
         scripts.choose(tmp_path / "photo.jpg")
-        scripts.set_network(upload=200_000)
+        set_network(scripts.browser, upload=200_000)
         profile, seen = self.upload(scripts, self.SERVER, "tools.file()")
         assert profile["picture"]["urls"]["512"]
         phases = [phase for phase, _ in itertools.groupby(each["phase"] for each in seen)]
@@ -702,7 +701,7 @@ class TestUpload:
             slow = Reply(200, PROFILE, before=lambda: goes_on.wait(30))
             answers.plan = [Reply(201, SESSION), slow]
             answers.asked.clear()
-            scripts.set_network(upload=300_000 if phase == "uploading" else -1)
+            set_network(scripts.browser, upload=300_000 if phase == "uploading" else -1)
             stop = f"""({{ phase, sent }}, controller) => {{
                 if (phase === "{phase}" && (sent || phase === "reducing")) {{ controller.abort(); }}
             }}"""

@@ -34,7 +34,7 @@ def examples(language):
 @pytest.fixture
 def page(unopened, tmp_path):
     """The guide's dialog with a running server."""
-    service = Service(tmp_path, "sqlite", f"sqlite:///{tmp_path}/store.sqlite")
+    service = Service(tmp_path)
     [html], scripts = examples("html"), examples("js")
     assert [each.count(SERVER) for each in scripts] == [1, 1]
     dialog, assertions = (each.replace(SERVER, service.origin) for each in scripts)

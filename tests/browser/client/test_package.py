@@ -92,7 +92,7 @@ def bundles(project):
 def dialog(bundles, tmp_path_factory):
     """The origins of a server of all bundles, and of a development server, which allows it."""
     folder = tmp_path_factory.mktemp("service")
-    service = Service(folder, "sqlite", f"sqlite:///{folder}/store.sqlite")
+    service = Service(folder)
     with dialog_of(service, bundles) as origin:
         service.start()
         yield origin, service.origin

@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 from urllib.error import URLError
 from urllib.request import urlopen
@@ -28,9 +29,8 @@ def blocks(text, language):
 @pytest.fixture
 def service(tmp_path):
     """A development server, not started yet."""
-    made = Service(tmp_path / "server", "sqlite", f"sqlite:///{tmp_path}/store.sqlite")
-    yield made
-    made.close()
+    with closing(Service(tmp_path / "server")) as made:
+        yield made
 
 
 @pytest.fixture

@@ -40,7 +40,7 @@ return window.watched.usable && isPainted ? window.watched : null;
 @pytest.fixture
 def dialog(tmp_path):
     """A profile server for killing, and the origin of its dialog."""
-    service = Service(tmp_path, "sqlite", f"sqlite:///{tmp_path}/store.sqlite")
+    service = Service(tmp_path)
     html = (DEMO / "index.html").read_text(encoding="utf-8")
     page = html.replace(
         ' name="profile-server" content=""', f' name="profile-server" content="{service.origin}"'

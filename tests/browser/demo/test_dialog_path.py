@@ -66,7 +66,7 @@ def is_like(pixel, wanted):
 
 
 class TestWholePath:
-    def test_by_clicks(self, page, look, tmp_path):
+    def test_by_clicks(self, page, network, look, tmp_path):
         """Two cards, an edit, a crop, and a photo's upload with progress survive a reload."""
         path = tmp_path / "photo.jpg"
         path.write_bytes(photo())
@@ -79,16 +79,11 @@ class TestWholePath:
         ActionChains(page.browser).drag_and_drop_by_offset(viewport, 40, 0).perform()
         look("2-crop")
         page.browser.execute_script(NOTE_PROGRESS)
-        slow = {"offline": False, "latency": 1, "downloadThroughput": -1, "uploadThroughput": 150_000}
-        page.browser.execute_cdp_cmd("Network.enable", {})
-        page.browser.execute_cdp_cmd("Network.emulateNetworkConditions", slow)
-        try:
-            cropper.find_element(By.CSS_SELECTOR, "[value=use]").click()
-            page.wait_for(lambda: "Uploading" in profile.find_element(By.CSS_SELECTOR, ".phase").text)
-            page.photograph("3-uploading")
-            page.wait_for_notice("The picture is saved.")
-        finally:
-            page.browser.execute_cdp_cmd("Network.disable", {})
+        network(upload=150_000)
+        cropper.find_element(By.CSS_SELECTOR, "[value=use]").click()
+        page.wait_for(lambda: "Uploading" in profile.find_element(By.CSS_SELECTOR, ".phase").text)
+        page.photograph("3-uploading")
+        page.wait_for_notice("The picture is saved.")
         seen = page.browser.execute_script("return window.seen")
         assert any(each.startswith("Making the picture smaller") for each in seen)
         percents = [

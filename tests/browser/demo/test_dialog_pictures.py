@@ -109,23 +109,10 @@ class TestWaysIn:
 
 
 class TestUploading:
-    @pytest.fixture
-    def network(self, page):
-        """Sets the speed of the network, and resets it afterwards."""
-        page.browser.execute_cdp_cmd("Network.enable", {})
-
-        def emulate(**conditions):
-            usual = {"offline": False, "latency": 0, "downloadThroughput": -1, "uploadThroughput": -1}
-            page.browser.execute_cdp_cmd("Network.emulateNetworkConditions", usual | conditions)
-
-        yield emulate
-        emulate()
-        page.browser.execute_cdp_cmd("Network.disable", {})
-
     def test_calling_it_off(self, page, network, picture_file):
         """A cancelled upload ends at once without a change."""
         profile = page.sign_in(ALICE)
-        network(uploadThroughput=3000)
+        network(upload=3000)
         page.choose_file(profile, picture_file)
         page.cropper().find_element(By.CSS_SELECTOR, "[value=use]").click()
         page.wait_for(lambda: "Uploading" in profile.find_element(By.CSS_SELECTOR, ".phase").text)

@@ -186,9 +186,9 @@ def guide(language, word):
 
 def test_rejected_token(new_page, tmp_path):
     """If the server rejects the token, the next way proves the address without an error on the page."""
-    url, port = f"sqlite:///{tmp_path}/store.sqlite", free_port()
+    port = free_port()
     denied = "evp.domains = *\nevp.denied_domains = example.com\nevp.dns = 127.0.0.1"
-    service = Service(tmp_path, "sqlite", url, issuer_port=port, more=denied)
+    service = Service(tmp_path, issuer_port=port, more=denied)
     service.start()
     with (
         contextlib.closing(service),
@@ -208,8 +208,8 @@ def test_rejected_token(new_page, tmp_path):
 @pytest.mark.parametrize("email", [ALICE, STRANGER])
 def test_guide(new_page, tmp_path, email):
     """The guide's example signs in from a dialog of another origin, or goes on to its other way."""
-    url, port = f"sqlite:///{tmp_path}/store.sqlite", free_port()
-    service = Service(tmp_path / "service", "sqlite", url, issuer_port=port)
+    port = free_port()
+    service = Service(tmp_path / "service", issuer_port=port)
     before = BEFORE.replace("SERVER", service.origin)
     pages = {
         "/": DIALOG.replace("FORM", guide("xml", 'id="address"')),

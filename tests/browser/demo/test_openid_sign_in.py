@@ -305,8 +305,7 @@ def test_guide(unopened, tmp_path):
         r"^```javascript\n(.*?)^```", GUIDE.read_text("utf-8"), re.MULTILINE | re.DOTALL
     )
     [script] = [each for each in scripts if "takeAnswer" in each]
-    url = f"sqlite:///{tmp_path}/store.sqlite"
-    service = Service(tmp_path, "sqlite", url, provider_port=free_port())
+    service = Service(tmp_path, provider_port=free_port())
     for documented, actual in (
         ("https://profiles.example", service.origin),
         ("https://accounts.example.com/authorize", f"{service.provider}/authorize"),

@@ -73,21 +73,6 @@ def give(page, profile, drop, paste):
     return send
 
 
-@pytest.fixture
-def slow_network(page):
-    """A network on which an upload takes minutes; returns a function that makes it fast again."""
-    page.browser.execute_cdp_cmd("Network.enable", {})
-    usual = {"offline": False, "latency": 0, "downloadThroughput": -1, "uploadThroughput": -1}
-    page.browser.execute_cdp_cmd("Network.emulateNetworkConditions", usual | {"uploadThroughput": 3000})
-
-    def restore():
-        page.browser.execute_cdp_cmd("Network.emulateNetworkConditions", usual)
-
-    yield restore
-    restore()
-    page.browser.execute_cdp_cmd("Network.disable", {})
-
-
 def problem(page, profile):
     """Return the problem beside the picture once there is one, without marks of direction."""
     place = profile.find_element(By.CSS_SELECTOR, ".picture .problem")
@@ -238,11 +223,12 @@ def finish(page, profile):
 
 class TestSecondFile:
     @pytest.mark.parametrize("way", WAYS)
-    def test_during_an_upload(self, page, profile, give, slow_network, tmp_path, way):
+    def test_during_an_upload(self, page, profile, give, network, tmp_path, way):
         """A second file during an upload is named with the reason; the first upload goes on."""
         first, second = tmp_path / "first.jpg", tmp_path / "second.jpg"
         first.write_bytes(photo(800, 800))
         second.write_bytes(encode(quadrants()))
+        network(upload=3000)
         page.choose_file(profile, first)
         page.cropper().find_element(By.CSS_SELECTOR, "[value=use]").click()
         page.wait_for(lambda: "Uploading" in profile.find_element(By.CSS_SELECTOR, ".phase").text)
@@ -252,7 +238,7 @@ class TestSecondFile:
         assert "another picture is being uploaded" in notice.text
         assert notice.get_dom_attribute("data-kind") == "error"
         assert not page.find("#crop").is_displayed()
-        slow_network()
+        network()
         page.wait_for(lambda: "The picture is saved." in notice.text)
         give(way, second)
         finish(page, profile)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -35,21 +34,6 @@ def phone_file(tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("phone") / "phone.heic"
     path.write_bytes(heic(patterned(), quality=90))
     return path
-
-
-@pytest.fixture
-def network(page) -> Iterator:
-    """Sets the conditions of the network, and resets them afterwards."""
-    page.browser.execute_cdp_cmd("Network.enable", {})
-
-    def emulate(**conditions):
-        usual = {"offline": False, "latency": 0, "downloadThroughput": -1, "uploadThroughput": -1}
-        page.browser.execute_cdp_cmd("Network.emulateNetworkConditions", usual | conditions)
-
-    yield emulate
-    emulate()
-    page.browser.execute_cdp_cmd("Network.setBlockedURLs", {"urls": []})
-    page.browser.execute_cdp_cmd("Network.disable", {})
 
 
 def phase(profile) -> str:
@@ -122,7 +106,7 @@ def test_nothing_is_uploaded_without_a_choice(page, phone_file):
 def test_progress_and_cancelling(page, network, phone_file):
     """The way to the preview has progress, and a button that ends it."""
     profile = page.sign_in(ALICE)
-    network(uploadThroughput=20_000)
+    network(upload=20_000)
     page.choose_file(profile, phone_file)
     page.wait_for(lambda: "Uploading, to show you the picture" in phase(profile))
     page.wait_for(lambda: profile.find_element(By.CSS_SELECTOR, ".percent").text not in ("", "0%"))
@@ -161,7 +145,7 @@ def test_file_that_is_damaged(page, phone_file, tmp_path):
 def test_line_that_stalls(page, network, phone_file):
     """While no byte moves the page says so, and goes on when the line does."""
     profile = page.sign_in(ALICE)
-    network(uploadThroughput=1)
+    network(upload=1)
     page.choose_file(profile, phone_file)
     page.wait_for(lambda: phase(profile) == "The connection is slow or interrupted. Still trying…")
     page.photograph("12-stalled")

@@ -224,7 +224,7 @@ def test_wrong_number_of_processes(number):
     """A number of processes that can't be started is wrong usage."""
     result = run("serve", "--processes", number)
     assert result.returncode == 2
-    assert "--processes: invalid" in result.stderr
+    assert "--processes: must be a whole number from 1 to " in result.stderr
 
 
 @pytest.mark.parametrize(
@@ -255,6 +255,33 @@ def test_reader_that_closes_the_output():
             command, stdout=closed, stderr=subprocess.PIPE, text=True, timeout=60, check=False
         )
     assert (done.returncode, done.stderr) == (1, "")
+
+
+@pytest.mark.parametrize(
+    ("words", "closed", "status"),
+    [
+        ("-c {ini} storage backup {archive}", "<&- 2>&-", 0),
+        ("-c {ini} storage backup -", "<&- >&- 2>&-", 1),
+        ("-c {ini} erase alice@example.com", "<&-", 1),
+        ("-c {ini} doctor", ">&-", 1),
+    ],
+)
+def test_closed_streams(ini, tmp_path, words, closed, status):
+    """A command whose standard streams are closed, as by cron, ends as with /dev/null."""
+    path, _ = ini(more=f"backend = sqlite\nbackend.url = sqlite:///{tmp_path}/items.sqlite")
+    assert run("-c", str(path), "storage", "init").returncode == 0
+    archive = tmp_path / "archive"
+    line = words.format(ini=path, archive=archive)
+    done = subprocess.run(
+        ["sh", "-c", f"exec {BIN}/persona-profile {line} {closed}"],
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, "Traceback" in done.stderr) == (status, False), done.stderr
+    if str(archive) in line:
+        assert run("-c", str(path), "storage", "restore", "--check", str(archive)).returncode == 0
 
 
 def test_output_to_a_full_disk():

@@ -39,10 +39,9 @@ MORE = f"pictures.formats = jpeg\npictures.max_bytes = {MAX_BYTES}"
 def service(tmp_path_factory):
     """A service with a store that commands can open too."""
     folder = tmp_path_factory.mktemp("import")
-    made = Service(folder, "sqlite", f"sqlite:///{folder}/items.sqlite", more=MORE)
-    made.start()
-    yield made
-    made.close()
+    with closing(Service(folder, more=MORE)) as made:
+        made.start()
+        yield made
 
 
 class Moving:
@@ -273,9 +272,11 @@ def test_wrong_use(moving):
     for options, reason in (
         (("--csv", str(fifo)), "must be a regular file"),
         (("--csv", str(moving.folder)), "must be a regular file"),
+        (("--csv", "."), "--csv: must be a file"),
+        (("--csv", ""), "--csv: must be a file"),
         (("--rejected", str(moving.csv)), "must be three files"),
         (("--rejected", str(moving.folder)), "must be a file"),
-        (("--workers", "0"), "must be 1 to 256"),
+        (("--workers", "0"), "must be a whole number from 1 to 256"),
     ):
         assert reason in moving.fail(*options, status=2)
     moving.faces = moving.folder / "none"
@@ -339,13 +340,11 @@ def finished(service: Service, *arguments: str) -> Mapping[str, int]:
 
 
 def test_kills(tmp_path, pytestconfig):
-    """Killed at any instant and started again, an import has each face once, and of the right person.
-
-    With `--faces 10000 --timeout 3600` it takes some ten minutes on two cores.
-    """
+    """Killed at any instant and started again, an import has each face once, of the right person."""
+    # With `--faces 10000 --timeout 3600` it takes some ten minutes on two cores.
     count = pytestconfig.getoption("--faces")
     kills = max(2, count // 1000)
-    service = Service(tmp_path, "sqlite", f"sqlite:///{tmp_path}/items.sqlite", more=MORE)
+    service = Service(tmp_path, more=MORE)
     assert service.run("storage", "init").returncode == 0
     expected = write_people(tmp_path, count, MAX_BYTES)
     good = count - len(expected)

@@ -34,9 +34,8 @@ EMAIL = "alice@example.com"
 @pytest.fixture
 def service(tmp_path: Path) -> Iterator[Service]:
     """A service that is not yet started, on SQLite."""
-    service = Service(tmp_path / "service", "sqlite", f"sqlite:///{tmp_path}/items.sqlite")
-    yield service
-    service.close()
+    with closing(Service(tmp_path / "service")) as service:
+        yield service
 
 
 @pytest.fixture

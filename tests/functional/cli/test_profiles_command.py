@@ -31,10 +31,9 @@ EMAIL = "alice@example.com"
 def service(tmp_path_factory):
     """A service with a store that commands can open too."""
     folder = tmp_path_factory.mktemp("people")
-    made = Service(folder, "sqlite", f"sqlite:///{folder}/items.sqlite")
-    made.start()
-    yield made
-    made.close()
+    with closing(Service(folder)) as made:
+        made.start()
+        yield made
 
 
 @pytest.fixture

@@ -251,7 +251,7 @@ class TestCopy:
             (["mysql://u:p4ss@/d", "sqlite:///b.sqlite"], "SOURCE: must be mysql://"),
             (["memory.ini", "sqlite:///b.sqlite"], "SOURCE: backend: a store in memory"),
             (["sqlite:///a.sqlite"], "usage:"),
-            (["a.ini", "b.ini", "--passes", "1"], "--passes: must be a whole number, from 2"),
+            (["a.ini", "b.ini", "--passes", "1"], "--passes: must be a whole number from 2 to"),
         ],
     )
     def test_wrong_usage(self, stores, arguments, message):

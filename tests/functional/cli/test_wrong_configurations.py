@@ -485,6 +485,60 @@ def test_mistakes(mistake, taken, tmp_path, monkeypatch, capsys):
     assert SECRET not in printed
 
 
+KEYRING, STORE, LEDGER = (
+    "keyring.path: {folder}/keyring: No such file or directory",
+    "backend.url: names a file in a folder that is not there",
+    "ledger.url: names a file in a folder that is not there",
+)
+PATHS = """backend = sqlite
+backend.url = sqlite:///%(here)s/none/x.sqlite
+ledger.backend = sqlite
+ledger.url = sqlite:///%(here)s/none/ledger.sqlite
+keyring.path = %(here)s/keyring"""
+JOBS = {
+    ("storage", "init"): (STORE, LEDGER),
+    ("storage", "verify"): (KEYRING, STORE),
+    ("storage", "stats"): (STORE,),
+    ("storage", "backup", "archive"): (STORE,),
+    ("storage", "backup", "--ledger", "archive"): (LEDGER,),
+    ("storage", "restore", "service.ini"): (KEYRING, STORE, LEDGER),
+    ("storage", "restore", "--without-ledger", "service.ini"): (STORE,),
+    ("storage", "erase-again", "--since", "2026-11-29T02:00:00Z"): (KEYRING, STORE, LEDGER),
+    ("keys", "status"): (KEYRING, STORE),
+    ("keys", "rewrap"): (KEYRING, STORE, LEDGER),
+    ("keys", "destroy", "1"): (KEYRING, STORE, LEDGER),
+    ("export", "a@b.example", "--out", "out"): (KEYRING, STORE, LEDGER),
+    ("pictures", "unlock", "a@b.example"): (KEYRING, STORE, LEDGER),
+}
+"""The parts of `PATHS` that each job needs."""
+
+
+@pytest.mark.parametrize("job", JOBS, ids=" ".join)
+def test_jobs(job, tmp_path, monkeypatch, capsys):
+    """A job reports the faults of all files that it needs, and of no others."""
+    ini = tmp_path / "service.ini"
+    ini.write_text(more(*PATHS.split("\n"))(INI.replace("backend = memory\n", "")))
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["-c", str(ini), *job]) == 2
+    faults = [each.format(folder=tmp_path) for each in JOBS[job]]
+    lines = capsys.readouterr().err.splitlines()
+    printed = [each for each in lines if not each.startswith("WARNING keys.configured: ")]
+    if len(faults) == 1:
+        assert printed == [f"persona-profile: {ini}: {faults[0]}"]
+    else:
+        assert printed == [f"persona-profile: {ini}: {FILES}", *(f"  {fault}" for fault in faults)]
+
+
+@pytest.mark.parametrize("name", ["service", "service.conf"])
+def test_another_name(name, tmp_path, capsys):
+    """A settings file of another name is rejected in a line."""
+    path = tmp_path / name
+    path.write_text(INI)
+    assert cli.main(["-c", str(path), "keys", "status"]) == 2
+    said = f"persona-profile: {path}: the name of a settings file ends in .ini\n"
+    assert capsys.readouterr().err == said
+
+
 def test_a_taken_port(taken, tmp_path):
     """A port that is taken is named; it may become free, so the status is 1."""
     path = tmp_path / "service.ini"
@@ -557,13 +611,16 @@ class TestWhatMayPass:
         assert done.returncode == 1, done.stderr
 
     def test_a_wrong_file_in_several_processes(self, tmp_path):
-        """A wrong file that only the processes read ends their supervisor with status 2."""
+        """Wrong files that only the processes read end their supervisor; they are listed once."""
         (tmp_path / "issuers").write_text("{")
         lines = (
             "backend = sqlite\nbackend.url = sqlite:///%(here)s/x.sqlite"
-            "\nopenid.issuers = %(here)s/issuers"
+            "\nopenid.issuers = %(here)s/issuers\npinned_issuers = %(here)s/none"
         )
-        assert start(tmp_path, lines, ["--processes", "2"]).returncode == 2
+        done = start(tmp_path, lines, ["--processes", "4"])
+        assert done.returncode == 2
+        for said in (FILES, "  openid.issuers: ", "  pinned_issuers: "):
+            assert done.stderr.count(said) == 1, done.stderr
 
 
 def free_port() -> int:

@@ -103,6 +103,24 @@ CASES: dict[str, tuple[int, dict[str, str], dict[str, str]]] = {
             "persona_storage_unreachable": "0 1 0 0 1 0",
         },
     ),
+    "PersonaStorageUnwritable": (
+        1,
+        {
+            "persona_storage_unwritable": "0 2",
+        },
+        {
+            "persona_storage_unwritable": "0x2",
+        },
+    ),
+    "PersonaLedgerUnwritable": (
+        8,
+        {
+            "persona_ledger_unwritable": "1x9",
+        },
+        {
+            "persona_ledger_unwritable": "1 1 1 0 1 1 1 0 0",
+        },
+    ),
     "PersonaReplicasUnreachable": (
         8,
         {

@@ -164,13 +164,8 @@ def composed(tmp_path: Path) -> Callable[..., dict[str, Any]]:
 def database(tmp_path: Path) -> Iterator[MariaDB]:
     """A database server of its own, as the users of compose.yaml are made in it."""
     (tmp_path / "database").mkdir()
-    server = MariaDB(tmp_path / "database")
-    server.install()
-    try:
-        server.start()
+    with MariaDB(tmp_path / "database").running() as server:
         yield server
-    finally:
-        server.stop()
 
 
 def set_up(container: Container, folder: Path, setup: dict[str, Any]) -> None:

@@ -12,16 +12,20 @@ import ssl
 import subprocess
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path
+from functools import partial
+from http.client import HTTPSConnection
 
 import pytest
 from support.pictures.pictures import encode, quadrants
 from support.servers.applications import wait_for
 from support.servers.fronts import EMAIL, Front, problem
 from support.servers.nginx import DIALOG, DOMAIN, Nginx
+from support.stores.writers import meanwhile
 
 _HEAD = f"Host: {DOMAIN}\r\nContent-Type: application/json\r\nContent-Length: 30000\r\n\r\nslow"
+PROFILE = f"/v1/profiles/{EMAIL}"
 BEGUN = f"PATCH /v1/profiles/{EMAIL} HTTP/1.1\r\n{_HEAD}".encode()
 HEADER_BEGUN = b"GET /v1/ HTTP/1.1\r\nX-Header: "
 CHUNK_BEGUN = BEGUN.replace(b"Content-Length: 30000", b"Transfer-Encoding: chunked")
@@ -33,15 +37,12 @@ UPLOAD_BEGUN = (
 @pytest.fixture(scope="module")
 def front(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Front]:
     """Two processes of the service behind nginx."""
-    made = Front(tmp_path_factory.mktemp("front"))
-    try:
+    with contextlib.closing(Front(tmp_path_factory.mktemp("front"))) as made:
         made.service.start("--processes", "2")
         made.nginx.start()
         # Two starting processes create the identity provider; one of them is ready earlier.
         wait_for(lambda: made.call("GET", "/v1/")[0] == 200)
         yield made
-    finally:
-        made.close()
 
 
 def test_shipped_configuration_is_sound(front):
@@ -112,8 +113,7 @@ def test_plain_http(front):
 
 def test_service_down(tmp_path):
     """While the service is down, pages get a readable 503 with Retry-After; preflights succeed."""
-    front = Front(tmp_path / "front")
-    try:
+    with contextlib.closing(Front(tmp_path / "front")) as front:
         front.nginx.start()
         answer = front.call("POST", "/v1/sessions", b"{}", Content_Type="application/json")
         assert (answer[0], problem(answer)["code"]) == (503, "service_unavailable")
@@ -127,8 +127,6 @@ def test_service_down(tmp_path):
         foreign = front.call("POST", "/v1/sessions", b"{}", Origin="https://evil.example")
         assert (foreign[0], foreign[1]["Access-Control-Allow-Origin"]) == (403, None)
         wait_for(lambda: '"status":503,"upstream_status":"502"' in front.nginx.logs, 10)
-    finally:
-        front.close()
 
 
 def test_what_clients_say_of_their_address(tmp_path):
@@ -255,62 +253,49 @@ def test_one_address_with_many_requests(front):
         clients.close()
 
 
-def test_rolling_restart(front):
-    """A rolling restart of all processes, under load and with an upload of 8 MB, fails no request."""
-    _, token = front.sign_in()
-    failures: list[object] = []
-    counts = [0, 0, 0]
-    stopped = threading.Event()
-    calls = [
-        lambda: front.sign_in()[0] == 201,
-        lambda: front.call("GET", "/v1/profiles", Authorization=f"Bearer {token}")[0] == 200,
-        lambda: (
-            front.call(
-                "PATCH",
-                f"/v1/profiles/{EMAIL}",
-                b'{"name": "A"}',
-                Authorization=f"Bearer {token}",
-                Content_Type="application/merge-patch+json",
-            )[0]
-            == 200
-        ),
-    ]
-
-    def load(number: int) -> None:
-        while not stopped.wait(0.15):  # within nginx's rate limit for a network
-            try:
-                is_ok = calls[number]()
-            except (OSError, http.client.HTTPException) as error:
-                is_ok = False
-                failures.append(error)
-            if not is_ok:
-                failures.append(number)
-            counts[number] += 1
-
-    def serving() -> set[str]:
-        pid = front.service.pid
-        return set(Path(f"/proc/{pid}/task/{pid}/children").read_text().split())
-
-    threads = [threading.Thread(target=load, args=(number,)) for number in range(len(calls))]
-    for thread in threads:
-        thread.start()
-    picture = encode(quadrants(), quality=95) + bytes(8_000_000)
-    upload = http.client.HTTPSConnection(
-        "127.0.0.1", front.nginx.port, timeout=60, context=front.nginx.tls
-    )
-    try:
+@contextlib.contextmanager
+def begun_upload(front: Front, token: str, picture: bytes, sent: int) -> Iterator[HTTPSConnection]:
+    """Begin an upload through nginx; yield its connection after so many bytes."""
+    upload = HTTPSConnection("127.0.0.1", front.nginx.port, timeout=60, context=front.nginx.tls)
+    with contextlib.closing(upload):
         upload.putrequest("PUT", f"/v1/profiles/{EMAIL}/picture", skip_host=True)
         upload.putheader("Host", DOMAIN)
         upload.putheader("Authorization", f"Bearer {token}")
         upload.putheader("Content-Type", "image/jpeg")
         upload.putheader("Content-Length", str(len(picture)))
-        upload.endheaders(picture[:4_000_000])
-        rest = (picture[at : at + 1000] for at in range(4_000_000, len(picture), 1000))
-        before = serving()
+        upload.endheaders(picture[:sent])
+        yield upload
+
+
+def test_rolling_restart(front):
+    """A rolling restart of all processes, under load and with an upload of 8 MB, fails no request."""
+    session = {"Authorization": f"Bearer {front.sign_in()[1]}"}
+    edit = {**session, "Content_Type": "application/merge-patch+json"}
+    calls = {
+        "sign in": lambda: front.sign_in()[0] == 201,
+        "read": lambda: front.call("GET", "/v1/profiles", **session)[0] == 200,
+        "edit": lambda: front.call("PATCH", PROFILE, b'{"name": "A"}', **edit)[0] == 200,
+    }
+    outcomes: Counter[tuple[str, object]] = Counter()
+
+    def repeat(name: str, stop: threading.Event) -> None:
+        while not stop.wait(0.15):  # within nginx's rate limit for a network
+            try:
+                outcomes[name, calls[name]()] += 1
+            except (OSError, http.client.HTTPException) as error:
+                outcomes[name, repr(error)] += 1
+
+    picture, sent = encode(quadrants(), quality=95) + bytes(8_000_000), 4_000_000
+    rest = (picture[at : at + 1000] for at in range(sent, len(picture), 1000))
+    before = front.service.processes()
+    with (
+        meanwhile([partial(repeat, name) for name in calls]),
+        begun_upload(front, front.sign_in()[1], picture, sent) as upload,
+    ):
 
         def replaced() -> bool:
             upload.send(next(rest))  # keeps nginx waiting, however long the restart takes
-            return not serving() & before
+            return not front.service.processes() & before
 
         front.service.signal(signal.SIGHUP)
         front.service.signal(signal.SIGUSR2)
@@ -318,10 +303,5 @@ def test_rolling_restart(front):
         upload.send(b"".join(rest))
         with upload.getresponse() as response:
             assert response.status == 200
-    finally:
-        upload.close()
-        stopped.set()
-        for thread in threads:
-            thread.join()
-    assert failures == []
-    assert min(counts) > 10
+    assert outcomes.keys() == {(name, True) for name in calls}
+    assert min(outcomes.values()) > 10

@@ -10,7 +10,7 @@ import random
 import re
 import ssl
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
@@ -39,13 +39,10 @@ ASKED = b"HTTP/1.1 100 Continue\r\n\r\n"
 @pytest.fixture(scope="module")
 def front(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Front]:
     """One process of the service behind nginx, which takes addresses from a header."""
-    made = Front(tmp_path_factory.mktemp("front"), FROM_A_HEADER)
-    try:
+    with closing(Front(tmp_path_factory.mktemp("front"), FROM_A_HEADER)) as made:
         made.service.start()
         made.nginx.start()
         yield made
-    finally:
-        made.close()
 
 
 def send(nginx: Nginx, line: str, *headers: str, body: bytes = b"") -> ssl.SSLSocket:
@@ -148,8 +145,7 @@ class TestUploads:
     def test_of_all_networks(self, tmp_path):
         """All networks share a limit of concurrent uploads, for which the disk has room."""
         fewer = {"limit_conn uploads 100;": "limit_conn uploads 3;"}
-        front = Front(tmp_path / "front", FROM_A_HEADER | fewer)
-        try:
+        with closing(Front(tmp_path / "front", FROM_A_HEADER | fewer)) as front:
             front.nginx.start()
             with ExitStack() as stack:
                 for number in range(3):
@@ -158,8 +154,6 @@ class TestUploads:
                 headers = ["Content-Length: 9", TOKEN, f"{ADDRESS}: 192.0.2.4"]
                 got = answer(stack.enter_context(send(front.nginx, PICTURE, *headers)))
                 assert problem(got, origin=None)["policy"] == "uploads-at-once"
-        finally:
-            front.close()
 
     @pytest.mark.parametrize(
         "headers",

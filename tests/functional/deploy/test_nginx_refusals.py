@@ -11,6 +11,7 @@ import ssl
 import subprocess
 import time
 from collections.abc import Iterator
+from contextlib import closing
 
 import pytest
 from support.clients.contract import DOCUMENT
@@ -36,13 +37,10 @@ HEAD = f"Host: {DOMAIN}\r\nOrigin: {DIALOG}\r\nAuthorization: Bearer {SECRET}\r\
 @pytest.fixture(scope="module")
 def front(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Front]:
     """One process of the service behind nginx."""
-    made = Front(tmp_path_factory.mktemp("front"))
-    try:
+    with closing(Front(tmp_path_factory.mktemp("front"))) as made:
         made.service.start()
         made.nginx.start()
         yield made
-    finally:
-        made.close()
 
 
 @pytest.fixture(autouse=True)
@@ -243,8 +241,9 @@ def test_who_never_ends(front):
 
 def test_frozen_service(tmp_path):
     """While the service hangs, pages get a readable 503 with Retry-After."""
-    front = Front(tmp_path / "front", {"proxy_read_timeout 60s;": "proxy_read_timeout 1s;"})
-    try:
+    with closing(
+        Front(tmp_path / "front", {"proxy_read_timeout 60s;": "proxy_read_timeout 1s;"})
+    ) as front:
         front.service.start()
         front.nginx.start()
         status, token = front.sign_in()
@@ -259,8 +258,6 @@ def test_frozen_service(tmp_path):
         wait_for(lambda: '"status":503,"upstream_status":"504"' in front.nginx.logs, 10)
         assert token not in front.nginx.logs
         wait_for(lambda: front.sign_in()[0] == 201, 30)
-    finally:
-        front.close()
 
 
 def test_http_2(front):

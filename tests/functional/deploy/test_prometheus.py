@@ -67,7 +67,7 @@ def scraped(tmp_path_factory) -> Iterator[tuple[Prometheus, str]]:
     folder = tmp_path_factory.mktemp("prometheus")
     port, instance = free_port(), f"127.0.0.1:{free_port()}"
     more = f"pictures.formats = jpeg\nmetrics.listen = {instance}"
-    service = Service(folder / "service", "sqlite", f"sqlite:///{folder}/store.sqlite", more=more)
+    service = Service(folder / "service", more=more)
     service.start()
     configuration = {
         "global": {"scrape_interval": "1s", "evaluation_interval": "1s"},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import re
 import shutil
 import signal
@@ -10,17 +11,20 @@ import socket
 import subprocess
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 from support import ROOT
 from support.servers.services import Service
 
+from backends.copying.archive import check
 from persona_profile.runtime.supervisor import SPARE_SECONDS
 from persona_profile.serving.waitress_settings import CONNECTIONS, SPARE_FILES
 
 UNIT = ROOT / "deploy" / "persona-profile.service"
 BACKUP = UNIT.with_name("persona-profile-backup.service")
+LEDGER = UNIT.with_name("persona-profile-ledger.service")
 INSTALLED = "/opt/persona-profile/venv/bin/persona-profile"
 EXPOSURE_LIMIT = 20
 """Tenths of the exposure by `systemd-analyze security`: 0 is confined, 100 is open."""
@@ -51,23 +55,75 @@ def test_unit(tmp_path):
     assert rated.returncode == 0, rated.stdout[-500:]
 
 
-def test_backup_units(tmp_path):
-    """The units of the backup are valid and confined by systemd's own checks."""
+@pytest.mark.parametrize("unit", [BACKUP, LEDGER], ids=["backup", "ledger"])
+def test_units_of_timers(tmp_path, unit):
+    """The units of backups and of the ledger's copies are valid and confined by systemd."""
     program = Path(sys.executable).with_name("persona-profile")
     for name in ("service", "timer"):
-        text = BACKUP.with_suffix(f".{name}").read_text()
+        text = unit.with_suffix(f".{name}").read_text()
         text = re.sub("^Documentation=.*\n", "", text, flags=re.MULTILINE)
-        (tmp_path / f"{BACKUP.stem}.{name}").write_text(text.replace(INSTALLED, str(program)))
-    units = [tmp_path / f"{BACKUP.stem}.{name}" for name in ("service", "timer")]
+        (tmp_path / f"{unit.stem}.{name}").write_text(text.replace(INSTALLED, str(program)))
+    units = [tmp_path / f"{unit.stem}.{name}" for name in ("service", "timer")]
     verified = analyze("verify", *map(str, units))
     assert (verified.returncode, verified.stderr) == (0, "")
     rated = analyze("security", "--offline=true", f"--threshold={EXPOSURE_LIMIT}", str(units[0]))
     assert rated.returncode == 0, rated.stdout[-500:]
 
 
+def run_unit(
+    unit: Path, service: Service, folder: Path, seconds: float = 60
+) -> subprocess.CompletedProcess[str]:
+    """Run a unit's command for a service, with a folder for its files; kill it after some seconds."""
+    [command] = re.findall(
+        r"^ExecStart=/bin/sh -ec '(.*?)'$", unit.read_text(), re.MULTILINE | re.DOTALL
+    )
+    command = command.replace(INSTALLED, str(Path(sys.executable).with_name("persona-profile")))
+    command = command.replace("/etc/persona-profile/production.ini", str(service.folder / "test.ini"))
+    command = command.replace("\\\n", "").replace("%%", "%").replace("$$", "$")
+    with subprocess.Popen(
+        ["/bin/sh", "-ec", command],
+        env=os.environ | {"STATE_DIRECTORY": str(folder)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        try:
+            out, err = process.communicate(timeout=seconds)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            out, err = process.communicate()
+    return subprocess.CompletedProcess([], process.returncode, out, err)
+
+
+def test_copies_of_the_ledger(tmp_path):
+    """The unit replaces a whole copy by a whole copy, killed at any instant, of a ledger in use."""
+    service = Service(tmp_path / "service", "sqlite", f"sqlite:///{tmp_path}/items.sqlite")
+    folder = tmp_path / "archives"
+    folder.mkdir()
+    copy = folder / "ledger-copy"
+    service.start()
+    try:
+        done = run_unit(LEDGER, service, folder)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert "The archive is whole" in done.stdout
+        assert [path.name for path in folder.iterdir()] == ["ledger-copy"]
+        began = time.monotonic()
+        run_unit(LEDGER, service, folder)
+        whole = time.monotonic() - began
+        for _ in range(3):
+            run_unit(LEDGER, service, folder, random.uniform(0.5, 1) * whole)
+            with copy.open("rb") as file:
+                assert check(file).partitions == 1
+        assert run_unit(LEDGER, service, folder).returncode == 0
+        assert not (folder / ".ledger.partial").exists()
+    finally:
+        service.close()
+
+
 def test_backup_of_the_unit(tmp_path):
     """The unit's command writes an archive of today, checks it, and deletes archives of last month."""
-    service = Service(tmp_path / "service", "sqlite", f"sqlite:///{tmp_path}/items.sqlite")
+    service = Service(tmp_path / "service")
     assert service.run("storage", "init").returncode == 0
     folder = tmp_path / "archives"
     folder.mkdir()
@@ -75,20 +131,7 @@ def test_backup_of_the_unit(tmp_path):
         (folder / name).write_bytes(b"")
         changed = time.time() - days * 86_400
         os.utime(folder / name, (changed, changed))
-    [command] = re.findall(
-        r"^ExecStart=/bin/sh -ec '(.*?)'$", BACKUP.read_text(), re.MULTILINE | re.DOTALL
-    )
-    command = command.replace(INSTALLED, str(Path(sys.executable).with_name("persona-profile")))
-    command = command.replace("/etc/persona-profile/production.ini", str(service.folder / "test.ini"))
-    command = command.replace("\\\n", "").replace("%%", "%").replace("$$", "$")
-    done = subprocess.run(
-        ["/bin/sh", "-ec", command],
-        env=os.environ | {"STATE_DIRECTORY": str(folder)},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    done = run_unit(BACKUP, service, folder)
     assert (done.returncode, done.stderr) == (0, "")
     assert "The archive is whole" in done.stdout
     names = sorted(path.name for path in folder.iterdir())
@@ -182,8 +225,7 @@ def test_notifications(tmp_path, monkeypatch, arguments):
         systemd.settimeout(60)
         monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
         folder = tmp_path / "service"
-        service = Service(folder, "sqlite", f"sqlite:///{folder}/items.sqlite")
-        try:
+        with closing(Service(folder)) as service:
             service.start(*arguments)
             assert systemd.recv(100) == b"READY=1"
             service.signal(signal.SIGTERM)
@@ -192,5 +234,3 @@ def test_notifications(tmp_path, monkeypatch, arguments):
             systemd.settimeout(0.1)
             with pytest.raises(TimeoutError):  # no repeated notifications
                 systemd.recv(100)
-        finally:
-            service.close()

@@ -57,7 +57,6 @@ class Installation:
 
     def prepare(self, provider_port: int) -> None:
         """Start the servers, and create database, users and the file of issuers."""
-        self.mariadb.install()
         self.mariadb.start()
         self.mariadb.create_database()
         rights = {"service": "SELECT, INSERT, UPDATE, DELETE", "reader": "SELECT"}
@@ -492,11 +491,8 @@ def test_absent_sqlite_file(installation, tmp_path):
 
 def test_development_server(tmp_path):
     """A development server, without nginx, has warnings alone: it is no installation."""
-    service = Service(tmp_path / "service", "sqlite", f"sqlite:///{tmp_path}/items.sqlite")
-    try:
+    with contextlib.closing(Service(tmp_path / "service")) as service:
         service.start()
         done = service.run("doctor")
-    finally:
-        service.close()
     assert "failed  " not in done.stdout, done.stdout
     assert "warning settings: use: development = true" in done.stdout

@@ -3,6 +3,7 @@ from __future__ import annotations
 import io
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 
 import pytest
 from support.pictures.bombs import BOMBS, SKIPPED, avif_grid
@@ -37,10 +38,9 @@ HARMLESS = {
 @pytest.fixture(scope="module")
 def service(tmp_path_factory) -> Service:
     """The service in its own process, with default limits except those of time."""
-    made = Service(tmp_path_factory.mktemp("service"), "memory", "", more=PATIENT)
-    made.start()
-    yield made
-    made.close()
+    with closing(Service(tmp_path_factory.mktemp("service"), "memory", "", more=PATIENT)) as made:
+        made.start()
+        yield made
 
 
 @pytest.fixture(scope="module")

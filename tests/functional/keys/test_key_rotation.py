@@ -266,7 +266,7 @@ def test_one_mover_at_a_time(promoted):
 @pytest.mark.parametrize("site", ["sqlite"], indirect=True)
 def test_backups_while_profiles_move(promoted, tmp_path):
     """Each backup that is made meanwhile restores every email once, with no findings."""
-    target = Service(tmp_path / "target", "sqlite", f"sqlite:///{tmp_path}/target.sqlite")
+    target = Service(tmp_path / "target")
     shutil.copy(promoted.keyring, target.keyring)
     archive = str(tmp_path / "archive")
     assert target.run("storage", "init").returncode == 0

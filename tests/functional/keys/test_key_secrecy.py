@@ -37,7 +37,7 @@ class Kept:
     """
 
     def __init__(self, folder: Path) -> None:
-        self.service = Service(folder, "sqlite", f"sqlite:///{folder}/items.sqlite")
+        self.service = Service(folder)
         self.places: dict[str, bytes] = {}
         self.tokens: set[str] = set()
         self.capabilities: dict[str, list[str]] = {PLAIN: [], PROTECTED: []}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -24,9 +25,8 @@ def fake() -> Iterator[FakeTransit]:
 @pytest.fixture
 def service(tmp_path: Path) -> Iterator[Service]:
     """A service that is not yet started, on SQLite, with its keys in the keyring."""
-    service = Service(tmp_path / "service", "sqlite", f"sqlite:///{tmp_path}/items.sqlite")
-    yield service
-    service.close()
+    with closing(Service(tmp_path / "service")) as service:
+        yield service
 
 
 @pytest.fixture

@@ -10,12 +10,14 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 class SpoilingProxy:
     """Forwards requests to a service, with faults.
 
-    From the second picture on, answers have the previous picture. Edits get 503 with Retry-After,
-    exports 503 without.
+    From the second picture on, answers have the previous picture. Edits and the first try of each
+    upload get 503 with Retry-After, exports 503 without. `networks` are the clients as they are named.
     """
 
     def __init__(self, port: int) -> None:
-        handler = type("Handler", (_Handler,), {"target": port, "last": b""})
+        self.networks: set[str] = set()
+        own = {"target": port, "last": b"", "uploads": set(), "networks": self.networks}
+        handler = type("Handler", (_Handler,), own)
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
         self._server.daemon_threads = True
         self._thread = threading.Thread(target=self._server.serve_forever)
@@ -32,10 +34,13 @@ class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     target = 0
     last = b""
+    uploads: set[bytes]
+    networks: set[str]
 
     def do_GET(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        if self.command == "PATCH":
+        self.networks.add(self.headers["X-Forwarded-For"])
+        if self.command == "PATCH" or self._is_first_try(body):
             self._answer(503, b'{"code": "overloaded"}', {"Retry-After": "1"})
         elif self.path.endswith("/export"):
             self._answer(503, b"gone", {})
@@ -49,6 +54,12 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, *_) -> None:
         """Log nothing."""
+
+    def _is_first_try(self, body: bytes) -> bool:
+        if self.command != "PUT" or body in self.uploads:
+            return False
+        self.uploads.add(body)
+        return True
 
     def _forward(self, body: bytes) -> None:
         connection = http.client.HTTPConnection("127.0.0.1", self.target, timeout=30)

@@ -155,6 +155,7 @@ def trials(tmp_path_factory):
         good, slow, spoiled = made.values()
         proxy = SpoilingProxy(spoiled.service.port)
         ends.callback(proxy.close)
+        spoiled.networks = proxy.networks
         with ThreadPoolExecutor(3) as pool:
             said = {
                 good: pool.submit(good.run, workers=2),
@@ -210,6 +211,21 @@ def test_shedding_is_told_from_breaking(trials):
     assert sum(each.shed for each in edits) == sum(each.planned for each in edits) > 0
     assert total(edits, "errors") == {}
     assert total(exports, "errors") == {"status_503": sum(each.planned for each in exports)}
+
+
+def test_shed_uploads_are_sent_again(trials):
+    """An upload is sent again as the server asks for, and counts once, with the time of both."""
+    uploads = trials["spoiled"].seconds()["replacement"]
+    answered = total(uploads, "latencies").total() + total(uploads, "errors").total()
+    assert sum(each.planned for each in uploads) == answered > 0
+    assert sum(each.repeated for each in uploads) == answered
+    assert sum(each.shed for each in uploads) == 0
+    assert all(record.upper_bound(number) > 1000 for each in uploads for number in each.latencies)
+
+
+def test_users_have_networks(trials):
+    """Each user comes from a network of their own, as a server knows it that trusts the generator."""
+    assert trials["spoiled"].networks == {f"198.18.0.{number}" for number in range(8)} | {None}
 
 
 def test_frozen_server_shows(trials):

@@ -1,13 +1,13 @@
-import http.client
 import socket
 import threading
+from contextlib import closing
 from datetime import UTC, datetime
 
 import pytest
 from support.clients.metrics import Exposition
 from support.pictures.pictures import encode, quadrants
 from support.servers.applications import application, serving, wait_for
-from support.servers.services import Client, Service, free_port
+from support.servers.services import Client, Service
 from webtest import TestApp
 
 from persona_profile.keys.keyring import KeyKind, Keyring
@@ -206,31 +206,15 @@ def test_sum():
     assert found.names == Exposition(texts[0]).names
 
 
-def read_metrics(port: int) -> Exposition:
-    """Scrape a service."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
-    connection.request("GET", "/metrics")
-    with connection.getresponse() as response:
-        assert response.headers["Content-Type"].startswith("text/plain; version=0.0.4")
-        text = response.read().decode()
-    connection.close()
-    return Exposition(text)
-
-
 def test_served_on_an_address_of_its_own(tmp_path):
     """A service serves its metrics at their own address only."""
-    port = free_port()
-    more = f"pictures.formats = jpeg\nmetrics.listen = 127.0.0.1:{port}"
-    service = Service(tmp_path / "service", "memory", "", more=more)
-    try:
+    with closing(Service(tmp_path / "service", "memory", "")) as service:
         service.start()
         client = Client(service, "alice@example.com")
         client.sign_in()
         assert client.upload(encode(quadrants())).status == 200
         assert client.call("GET", "/metrics").status == 404
-        found = read_metrics(port)
-    finally:
-        service.close()
+        found = service.metrics()
     assert found.value("persona_http_requests_total", route="/v1/sessions", status="201") == 1
     assert found.value("persona_picture_uploads_total", format="jpeg", outcome="accepted") == 1
     assert found.value("process_resident_memory_bytes") > 1e6

@@ -34,7 +34,7 @@ def traced(folder, endpoint: str, *more: str) -> Service:
     """Return a service that sends traces, not started."""
     ours = ["pictures.formats = jpeg", "traces.sampling_ratio = 1", f"traces.endpoint = {endpoint}"]
     lines = [*ours, *more]
-    return Service(folder, "sqlite", f"sqlite:///{folder}/store.sqlite", more="\n".join(lines))
+    return Service(folder, more="\n".join(lines))
 
 
 @pytest.fixture(scope="module")

@@ -22,10 +22,9 @@ PATIENCE_SECONDS = 30
 @pytest.fixture(scope="module")
 def service(tmp_path_factory):
     """A service in a process of its own, which all tests here attack one after the other."""
-    running = Service(tmp_path_factory.mktemp("service"), "memory", "")
-    running.start()
-    yield running
-    running.close()
+    with contextlib.closing(Service(tmp_path_factory.mktemp("service"), "memory", "")) as running:
+        running.start()
+        yield running
 
 
 @pytest.fixture(autouse=True)

@@ -17,48 +17,19 @@ from pathlib import Path
 import pytest
 from support import ROOT
 from support.clients.identities import dsa_key, support_document
-from support.clients.metrics import Exposition
 from support.pictures.pictures import encode, quadrants
 from support.pictures.workers import fork_server_pids, is_alive
 from support.servers.applications import wait_for
-from support.servers.services import Client, Service, SlowUpload, free_port
+from support.servers.services import Client, Service, SlowUpload
 
 TESTS = ROOT / "tests"
-MORE = "pictures.formats = jpeg\nmetrics.listen = 127.0.0.1:{port}\n"
-
-
-class Watched(Service):
-    """A service with readable metrics."""
-
-    def __init__(self, folder: Path, more: str = "") -> None:
-        self.figures_port = free_port()
-        url = f"sqlite:///{folder}/items.sqlite"
-        super().__init__(folder, "sqlite", url, more=MORE.format(port=self.figures_port) + more)
-
-    def metrics(self) -> Exposition:
-        """Scrape it."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.figures_port, timeout=10)
-        try:
-            connection.request("GET", "/metrics")
-            return Exposition(connection.getresponse().read().decode())
-        finally:
-            connection.close()
-
-    def processes(self) -> set[int]:
-        """Return the process ids of those that serve."""
-        return {int(pid) for pid in _children(self.pid)}
-
-
-def _children(pid: int) -> list[str]:
-    return Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
 
 
 @pytest.fixture
-def service(tmp_path: Path) -> Iterator[Watched]:
+def service(tmp_path: Path) -> Iterator[Service]:
     """A service that a test starts."""
-    made = Watched(tmp_path / "service")
-    yield made
-    made.close()
+    with contextlib.closing(Service(tmp_path / "service")) as made:
+        yield made
 
 
 def get(service: Service, path: str = "/v1/") -> int:
@@ -73,7 +44,9 @@ def get(service: Service, path: str = "/v1/") -> int:
 class TestStopping:
     def test_what_is_in_flight_is_finished(self, tmp_path):
         """After SIGTERM heartbeats fail, an 8 MB upload is finished, and the status is 0."""
-        service = Watched(tmp_path / "service", "shutdown.drain_seconds = 4\n")
+        service = Service(
+            tmp_path / "service", more="shutdown.drain_seconds = 4\npictures.formats = jpeg"
+        )
         body = encode(quadrants(), quality=95) + bytes(8_000_000)
         try:
             service.start()
@@ -97,23 +70,22 @@ class TestStopping:
 
     def test_a_limit(self, tmp_path):
         """What is in flight for longer than its limit is cut, and the status is 0 all the same."""
-        service = Watched(tmp_path / "service", "shutdown.grace_seconds = 1\n")
-        try:
+        with contextlib.closing(
+            Service(tmp_path / "service", more="shutdown.grace_seconds = 1")
+        ) as service:
             service.start()
             client = Client(service, "alice@example.com")
             client.sign_in()
             SlowUpload(service, client, bytes(1000))
             service.signal(signal.SIGTERM)
             assert service.wait(20) == 0
-        finally:
-            service.close()
         assert "connections in flight" in service.log
 
     @pytest.mark.parametrize("arguments", [(), ("--processes", "2")], ids=["one", "several"])
     def test_client_of_the_metrics_that_drips(self, service, arguments):
         """A client that sends to the metrics for ever stops neither scraping nor the end."""
         service.start(*arguments)
-        address = ("127.0.0.1", service.figures_port)
+        address = ("127.0.0.1", service.metrics_port)
         with socket.create_connection(address, 30) as dripping:
             dripping.sendall(b"GET /metrics HTTP/1.1\r\nX: ")
             wait_for(lambda: service.metrics().value("process_start_time_seconds"))
@@ -148,7 +120,7 @@ def test_hangup_takes_issuers(tmp_path):
     issuers.write_text("{}")
     providers.write_text("[]")
     more = f"browserid.pinned_issuers = {issuers}\nopenid.issuers = {providers}\n"
-    service = Watched(tmp_path / "service", more)
+    service = Service(tmp_path / "service", more=more)
 
     def reloads(outcome: str, file: str = "pinned_issuers") -> float:
         return service.metrics().value("persona_reloads_total", file=file, outcome=outcome)
@@ -229,17 +201,16 @@ class TestSeveralProcesses:
         """Processes that are not well yet outlive other signals, and end with their supervisor."""
         monkeypatch.setenv("PYTHONPATH", f"{TESTS}:{os.environ.get('PYTHONPATH', '')}")
         more = "shutdown.grace_seconds = 600\n"  # nobody is killed
-        service = Service(tmp_path / "service", "support.servers.unhealthy:unhealthy", "", more=more)
-        try:
+        with contextlib.closing(
+            Service(tmp_path / "service", "support.servers.unhealthy:unhealthy", "", more=more)
+        ) as service:
             service.start("--processes", "1")
             wait_for(lambda: get(service, "/__heartbeat__") == 503, 30)
-            [child] = _children(service.pid)
+            [child] = service.processes()
             service.signal(number)
             service.wait(30)
             wait_for(lambda: not is_alive(int(child)), 30)
             assert _refuses(service)
-        finally:
-            service.close()
 
     def test_nothing_to_start_with(self, service):
         """A process that can't be started is started later; the supervisor's signal ends no other."""
@@ -258,11 +229,10 @@ class TestSeveralProcesses:
 
     def test_giving_up(self, tmp_path):
         """If no process can begin its work, that is the end, with the status of its reason."""
-        service = Service(tmp_path / "service", "sqlite", f"sqlite:///{tmp_path}/absent/items")
-        try:
+        with contextlib.closing(
+            Service(tmp_path / "service", "sqlite", f"sqlite:///{tmp_path}/absent/items")
+        ) as service:
             result = service.run("serve", "--processes", "2")
-        finally:
-            service.close()
         assert result.returncode == 2
         assert "names a file in a folder that is not there" in result.stderr
         assert "Traceback" not in result.stderr
@@ -311,7 +281,7 @@ def _once_more_if_closed(client: Client) -> int:
 class TestLogs:
     def test_mozlog(self, tmp_path):
         """Each line is a JSON object with the fields of mozlog, and holds no personal data."""
-        service = Watched(tmp_path / "service", "logging.format = mozlog\n")
+        service = Service(tmp_path / "service", more="logging.format = mozlog")
         secret = "zanzibar"
         try:
             service.start()

@@ -28,7 +28,7 @@ class Site:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.service = Service(folder, "sqlite", f"sqlite:///{folder}/items.sqlite")
+        self.service = Service(folder)
         self.service.start()
         self.archive = folder / "archive"
         self.people = {email: self.person(email) for email in (ALICE, BOB, CAROL, DAVE)}
@@ -111,10 +111,13 @@ def test_nobody_is_back(site):
 
     forced = ("storage", "restore", site.archive, "--overwrite")
     assert run_command("-c", target, *forced, "--without-ledger").returncode == 0
-    again = ("storage", "erase-again", "--since", "2020-01-01T00:00:00Z")
-    rejected = run_command("-c", target, *again)
-    assert rejected.returncode == 1
-    assert "ledger: it began at" in rejected.stderr
+    for since, problem in (
+        ("2020-01-01T00:00:00Z", "ledger: it began at"),
+        ("2999-01-01T00:00:00Z", "ledger: the backup's start, 2999-01-01T00:00:00Z, is in the future"),
+    ):
+        rejected = run_command("-c", target, "storage", "erase-again", "--since", since)
+        assert rejected.returncode == 1
+        assert problem in rejected.stderr
     done = run_command("-c", target, *forced)
     assert "The ledger: 2 erased and 1 pictures removed again, 0 locks renewed.\n" in done.stdout
 

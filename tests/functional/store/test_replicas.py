@@ -36,7 +36,7 @@ class ReplicaMetrics:
 
     def value(self, name: str, **labels: str) -> float:
         """Return a metric."""
-        return Exposition(self._service.exposition()).value(name, **labels)
+        return self._service.metrics().value(name, **labels)
 
     def reads(self, outcome: str) -> float:
         """Return the number of reads of replicas with an outcome."""

@@ -68,7 +68,6 @@ def stored(request, development_folder, tmp_path_factory) -> Iterator[Stored]:
     server = None
     if request.param == "mysql":
         server = MariaDB(folder, innodb_log_file_size="16M")
-        server.install()
         server.start()
         server.create_database()
     try:

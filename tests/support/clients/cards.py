@@ -200,12 +200,6 @@ class CardPage:
         metrics = {"width": width, "height": 4000, "deviceScaleFactor": 1, "mobile": False}
         self.browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
 
-    def offline(self, *, is_offline: bool) -> None:
-        """Disconnect the browser from the network, or connect it again."""
-        line = {"offline": is_offline, "latency": 0, "downloadThroughput": -1, "uploadThroughput": -1}
-        self.browser.execute_cdp_cmd("Network.enable", {})
-        self.browser.execute_cdp_cmd("Network.emulateNetworkConditions", line)
-
     def complaints(self) -> list[str]:
         """Return the console's errors except failed requests."""
         log = self.browser.get_log("browser")

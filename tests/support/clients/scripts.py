@@ -80,11 +80,3 @@ class Scripts:
             "document.body.append(input);"
         )
         self.browser.find_element(By.CSS_SELECTOR, "input[type=file]").send_keys(str(path))
-
-    def set_network(self, *, offline: bool = False, upload: int = -1) -> None:
-        """Disconnect the network, or limit uploads to some bytes per second."""
-        conditions = {"offline": offline, "latency": 0, "downloadThroughput": -1}
-        self.browser.execute_cdp_cmd("Network.enable", {})
-        self.browser.execute_cdp_cmd(
-            "Network.emulateNetworkConditions", {**conditions, "uploadThroughput": upload}
-        )

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import signal
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Self
 
 
 class Daemon:
@@ -22,6 +24,19 @@ class Daemon:
     def is_running(self) -> bool:
         """Whether the process runs."""
         return self._process is not None and self._process.poll() is None
+
+    def start(self) -> None:
+        """Start the process; return once it answers."""
+        raise NotImplementedError
+
+    @contextmanager
+    def running(self) -> Iterator[Self]:
+        """Start the process, and stop it at the end of the block."""
+        try:
+            self.start()
+            yield self
+        finally:
+            self.stop()
 
     def launch(self, command: Sequence[str]) -> None:
         """Start the process without waiting for its readiness."""

@@ -61,17 +61,25 @@ def dialog_of(service: Service, pages: Mapping[str, str]) -> Iterator[str]:
 
     The service must not have started yet: its settings get the origin.
     """
-    handler = partial(_Pages, policy=_POLICY.format(server=service.origin), pages=pages)
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        origin = f"http://127.0.0.1:{server.server_port}"
+    with (
+        contextlib.closing(service),
+        serving_pages(pages, _POLICY.format(server=service.origin)) as origin,
+    ):
         settings = service.folder / "test.ini"
         configured = f"dialog_origins = {origin}\n\n[server:main]"
         settings.write_text(settings.read_text().replace("[server:main]", configured))
+        yield origin
+
+
+@contextlib.contextmanager
+def serving_pages(pages: Mapping[str, str], policy: str) -> Iterator[str]:
+    """Serve pages by path, and the modules, with a content security policy; yield their origin."""
+    handler = partial(_Pages, policy=policy, pages=pages)
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
         try:
-            yield origin
+            yield f"http://127.0.0.1:{server.server_port}"
         finally:
             server.shutdown()
             thread.join()
-            service.close()

@@ -10,7 +10,7 @@ from pathlib import Path
 from support.clients.contract import contract
 from support.clients.metrics import Exposition
 from support.servers.nginx import DIALOG, DOMAIN, Nginx
-from support.servers.services import Service, free_port
+from support.servers.services import Service
 
 EMAIL = "alice@example.com"
 SERVICE = f"pictures.formats = jpeg\ndialog_origins = {DIALOG}\nlogging.format = mozlog\n"
@@ -26,20 +26,12 @@ class Front:
 
     def __init__(self, folder: Path, changed: Mapping[str, str] | None = None) -> None:
         folder.mkdir(exist_ok=True)
-        self._metrics_port = free_port()
-        more = f"{SERVICE}metrics.listen = 127.0.0.1:{self._metrics_port}\n"
-        url = f"sqlite:///{folder}/items.sqlite"
-        self.service = Service(folder / "service", "sqlite", url, more=more)
+        self.service = Service(folder / "service", more=SERVICE)
         self.nginx = Nginx(folder / "nginx", self.service.port, changed=changed)
 
     def metrics(self) -> Exposition:
         """Return the service's metrics."""
-        connection = http.client.HTTPConnection("127.0.0.1", self._metrics_port, timeout=30)
-        try:
-            connection.request("GET", "/metrics")
-            return Exposition(connection.getresponse().read().decode())
-        finally:
-            connection.close()
+        return self.service.metrics()
 
     def call(
         self, method: str, path: str, body: bytes | None = None, **headers: str

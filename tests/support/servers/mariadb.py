@@ -93,8 +93,10 @@ class MariaDB(MariaDBProcess):
         return f"mysql://persona:secret@127.0.0.1:{self.port}/persona"
 
     def start(self) -> None:
-        """Start the server; return once it answers."""
+        """Start the server, over a new data folder if it has none; return once it answers."""
         self.temporary.mkdir(exist_ok=True)  # a copied data folder lacks it
+        if not (self.folder / "data").exists():
+            self.install()
         options = {
             "datadir": f"{self.folder}/data",
             "tmpdir": str(self.temporary),

@@ -20,6 +20,7 @@ from persona_profile.development.identity_provider import DevelopmentIdentityPro
 from persona_profile.keys.keyring import Keyring
 from persona_profile.keys.keyring_file import KeyringFile
 from support.clients.commands import Command, run_command
+from support.clients.metrics import Exposition
 from support.clients.recording import printed, received, recorder
 
 _COMMAND = Path(sys.executable).with_name("persona-profile")
@@ -73,7 +74,7 @@ def free_port() -> int:
 @contextlib.contextmanager
 def development_server(folder: Path, **ports: int) -> Iterator[Service]:
     """Run a development server that stores in SQLite; `ports` are those of its providers."""
-    started = Service(folder, "sqlite", f"sqlite:///{folder}/store.sqlite", **ports)
+    started = Service(folder, **ports)
     started.start()
     try:
         yield started
@@ -87,7 +88,7 @@ class Service:
     Args:
         folder: the folder of settings file, keys and log.
         backend: the backend's name.
-        url: the backend's URL.
+        url: the backend's URL; by default that of `items.sqlite` in the folder.
         development: whether the service prepares its store itself and people can sign in.
         provider_port: the port of its OpenID provider; 0 for none.
         issuer_port: the port of its issuer of email verification tokens; 0 for none.
@@ -99,8 +100,8 @@ class Service:
     def __init__(
         self,
         folder: Path,
-        backend: str,
-        url: str,
+        backend: str = "sqlite",
+        url: str | None = None,
         *,
         development: bool = True,
         provider_port: int = 0,
@@ -120,9 +121,9 @@ class Service:
         self.provider_port = provider_port
         self.issuer_port = issuer_port
         found = re.search(r"^metrics\.listen = .*:(\d+)$", more, re.MULTILINE)
-        self._metrics_port = int(found[1]) if found else free_port()
+        self.metrics_port = int(found[1]) if found else free_port()
         if not found:
-            more += f"\nmetrics.listen = 127.0.0.1:{self._metrics_port}"
+            more += f"\nmetrics.listen = 127.0.0.1:{self.metrics_port}"
         values = {
             "development": str(development).lower(),
             "provider": f"127.0.0.1:{provider_port}" if provider_port else "off",
@@ -131,8 +132,8 @@ class Service:
             "port": self.port,
             "public": self.public,
         }
-        self._ini.write_text(_INI.format(backend=backend, url=url, more=more, **values))
-        self.url = url
+        self.url = f"sqlite:///{folder}/items.sqlite" if url is None else url
+        self._ini.write_text(_INI.format(backend=backend, url=self.url, more=more, **values))
         self._log = folder / "service.log"
         if kept := recorder():
             kept.log(self._log)
@@ -158,6 +159,11 @@ class Service:
         """The process id of a running service."""
         assert self._process is not None
         return self._process.pid
+
+    def processes(self) -> set[int]:
+        """Return the ids of its child processes: with several that serve, those that do."""
+        path = Path(f"/proc/{self.pid}/task/{self.pid}/children")
+        return set(map(int, path.read_text().split()))
 
     @property
     def log(self) -> str:
@@ -226,13 +232,14 @@ class Service:
             self._process.terminate()
             self._process.wait(30)
 
-    def exposition(self) -> str:
-        """Return the metrics in Prometheus' text format."""
-        connection = http.client.HTTPConnection("127.0.0.1", self._metrics_port, timeout=10)
+    def metrics(self) -> Exposition:
+        """Scrape the metrics."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.metrics_port, timeout=10)
         try:
             connection.request("GET", "/metrics")
             with connection.getresponse() as response:
-                return response.read().decode()
+                assert response.headers["Content-Type"].startswith("text/plain; version=0.0.4")
+                return Exposition(response.read().decode())
         finally:
             connection.close()
 
@@ -240,7 +247,7 @@ class Service:
         if kept := recorder():
             # The service may be frozen or stopping.
             with contextlib.suppress(OSError, http.client.HTTPException):
-                kept.metrics(self.exposition())
+                kept.metrics(self.metrics().text)
 
 
 class Client:

@@ -176,6 +176,15 @@ def meanwhile(work: Iterable[Callable[[threading.Event], None]]) -> Iterator[Non
     assert not any(thread.is_alive() for thread in threads)
 
 
+def wait_until_written(writers: Sequence[Writer], seconds: float = 60) -> None:
+    """Wait until each client has an acknowledged write that began after this call."""
+    before = [writer.writes for writer in writers]
+    deadline = time.monotonic() + seconds
+    while any(writer.writes <= count + 1 for writer, count in zip(writers, before, strict=True)):
+        assert time.monotonic() < deadline, "writes were not acknowledged"
+        time.sleep(0.02)
+
+
 def wait_until_well(service: Service, seconds: float = 15) -> float:
     """Wait until the service is healthy; return the seconds that took."""
     began = time.monotonic()

@@ -162,6 +162,36 @@ def test_knee(some):
     )
 
 
+@given(parameters, st.floats(0.5, 60), st.booleans())
+def test_uploads_break_first(some, seconds, with_database):
+    """At the knee 95 of 100 uploads end just in time, by what the rest leaves of the cores."""
+    full = knee(2, some, COSTS, with_database=with_database)
+    users = knee(2, some, COSTS, with_database=with_database, upload_seconds=seconds)
+    assert (
+        users <= knee(2, some, COSTS, with_database=with_database, upload_seconds=2 * seconds) <= full
+    )
+    steady = some.changed({"peak": 1, "target_utilisation": 1})
+    used = demand(steady, COSTS, users)
+    left = 2 - used.cores.service - (used.cores.database if with_database else 0)
+    work = COSTS.of("first_upload", steady.mix).worker_seconds
+    load = used.cores.workers / left
+    if 0 < users < full:
+        assert math.log(20) * work / min(1, left) / (1 - load) == pytest.approx(seconds, rel=1e-3)
+
+
+def test_uploads_that_nobody_makes():
+    """Without uploads the knee is where all cores are in use."""
+    nobody = Parameters(launch_days=0, growth=0, replacements=0)
+    assert knee(1, nobody, COSTS, upload_seconds=5) == knee(1, nobody, COSTS)
+
+
+@pytest.mark.parametrize("seconds", [0, -1, math.nan])
+def test_seconds_of_uploads(seconds):
+    """A time that no upload can meet is rejected."""
+    with pytest.raises(InvalidParameters, match="upload_seconds: must be at least"):
+        knee(1, Parameters(), COSTS, upload_seconds=seconds)
+
+
 def test_nothing_costs_nothing():
     """Requests that cost nothing are carried for any number of users."""
     assert users_carried(1, Parameters(), flat_costs(0)) == math.inf

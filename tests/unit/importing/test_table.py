@@ -59,6 +59,12 @@ def test_forms(written, mark, end, delimiter):
     assert rows(written(mark + content)) == [(2, expected), (3, {"email": "c@b.example"})]
 
 
+def test_rows_of_empty_cells(written):
+    """Rows without a value, as spreadsheets leave behind, are no rows, and lines count on."""
+    table = written(b"email;name;picture_file\r\n;;\r\na@b.example;A;\r\n\r\n ;;\t\r\n;\r\n;;;;\r\n")
+    assert rows(table) == [(3, {"email": "a@b.example", "name": "A"})]
+
+
 def test_line_breaks_in_cells(written):
     """A quoted cell may have line breaks and delimiters; each row has the number of its first line."""
     content = HEADER + b'a@b.example,"one\ntwo\r\nthree, four",\n\n\nc@b.example,C,\n'

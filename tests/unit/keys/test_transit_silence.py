@@ -111,9 +111,7 @@ def test_many_answers_on_one_connection(service: TransitService, fake: FakeTrans
 
 
 def test_long_waits_need_a_place(fake: FakeTransit, token_file: Path, clock: Clock) -> None:
-    """A request that takes long holds a place of the budget, without one it is given up; a quick one
-    needs none.
-    """
+    """A slow request needs a place of the budget, or is given up; a quick one needs none."""
     budget = WaitingBudget(8)
     service = transit_service(
         fake.url,

@@ -14,7 +14,7 @@ from support.servers.applications import Clock, application
 from webtest import TestApp
 
 from loadtest import identities as module
-from loadtest.identities import Identities, make, mint
+from loadtest.identities import ISSUERS, Identities, make, mint
 from loadtest.identities.__main__ import main
 from loadtest.identities.keys import from_pem
 from persona_profile.auth.jws import parse_jws
@@ -65,7 +65,9 @@ def header_and_claims(certificate):
 def test_users_sign_in(server, identities, number):
     """Users of all keys prove their emails, in order, again and again; no proof is good twice."""
     user = identities.user(number)
-    assert user.emails == tuple(f"user-{number:06d}-{index}@loadtest.example" for index in range(2))
+    assert user.emails == tuple(
+        f"user-{number:06d}-{index}@provider-{number + index}.loadtest.example" for index in range(2)
+    )
     for new_certificates in (False, False, True):
         proofs = identities.assertions(user, ORIGIN, new_certificates=new_certificates)
         answer = sign_in(server, proofs)
@@ -165,7 +167,8 @@ def test_secrets_are_closed_to_others(folder):
         "users.json": 0o644,
         "pinned-issuers.json": 0o644,
     }
-    assert set(json.loads((folder / "pinned-issuers.json").read_text())) == {"loadtest.example"}
+    pinned = json.loads((folder / "pinned-issuers.json").read_text())
+    assert set(pinned) == {f"provider-{number}.loadtest.example" for number in range(ISSUERS)}
     assert "PRIVATE" not in (folder / "pinned-issuers.json").read_text()
 
 
@@ -175,7 +178,7 @@ def test_users_of_any_number(tmp_path):
     kept = few.certificate(few.user(1), 1)
     many = make(tmp_path / "folder", users=1_000_000)
     assert many.certificate(many.user(1), 1) == kept
-    assert many.user(999_999).emails[0] == "user-999999-0@loadtest.example"
+    assert many.user(999_999).emails[0] == "user-999999-0@provider-9.loadtest.example"
     assert many.certificate(many.user(999_999), 1)
     assert (tmp_path / "folder" / "certificates").stat().st_blocks * 512 < 1_000_000
 

@@ -116,15 +116,16 @@ def test_arrivals_do_not_wait_for_answers(people):
     assert tally.in_flight == len(started)
 
 
+@pytest.mark.parametrize("growth", [1.2, 2])
 @pytest.mark.parametrize("knee", [1000, 5600, 16_000])
-def test_steps_find_the_knee(knee):
+def test_steps_find_the_knee(knee, growth):
     """Whatever the knee is, the last steps have it between them, ten percent apart."""
     carried, broken, at = 0.0, float("inf"), [0.0]
 
     def met():
         return at[0] <= knee
 
-    for stage in stages("steps", 800, Lengths(1, 10), max_steps=20, met=met):
+    for stage in stages("steps", 800, Lengths(1, 10), max_steps=20, growth=growth, met=met):
         if stage.is_measured:
             at[0] = stage.users
             if met():
@@ -137,7 +138,7 @@ def test_steps_find_the_knee(knee):
 
 def test_spike_is_twice_and_back():
     """A spike doubles the users and takes them away again."""
-    found = stages("spike", 100, Lengths(1, 10), max_steps=1, met=lambda: True)
+    found = stages("spike", 100, Lengths(1, 10), max_steps=1, growth=2, met=lambda: True)
     assert [stage.users for stage in found if stage.is_measured] == [100, 200, 100]
 
 
@@ -149,6 +150,7 @@ def test_spike_is_twice_and_back():
         (["--model-set=edit=1"], "no such parameter"),
         (["--measured=0"], "--measured"),
         (["--max-steps=0"], "--max-steps"),
+        (["--growth=1"], "--growth"),
         (["--users-active=nan"], "--users-active"),
         (["--users-active=1e16"], "--users-active"),
         (["--host=http://192.0.2.1"], "not this machine"),
@@ -203,9 +205,11 @@ def test_users_that_can_not_be_prepared(tmp_path, monkeypatch):
         conductor.close(is_complete=False)
 
 
-@pytest.mark.parametrize(("right", "in_flight"), [(100, 0), (50, 0), (100, 10_000)])
-def test_steps_follow_the_answers(tmp_path, monkeypatch, right, in_flight):
-    """A larger step follows right answers, a smaller one errors and requests that stay unanswered."""
+@pytest.mark.parametrize(
+    ("right", "in_flight", "overdue"), [(100, 0, 0), (50, 0, 0), (100, 10_000, 0), (100, 0, 1)]
+)
+def test_steps_follow_the_answers(tmp_path, monkeypatch, right, in_flight, overdue):
+    """A larger step follows right answers, a smaller one errors, unanswered requests, late uploads."""
     clock = Clock(1_000_000.0)
     monkeypatch.setattr(time, "time", clock)
     steps = options(
@@ -221,14 +225,14 @@ def test_steps_follow_the_answers(tmp_path, monkeypatch, right, in_flight):
         second = Second(
             clock.now - 1, "dialog_open", 100, {bucket(10): right}, {"status_500": 100 - right}
         )
-        conductor.hear("worker-0", in_flight, [second])
+        conductor.hear("worker-0", in_flight, overdue, [second])
         goes_on = conductor.tick()
     conductor.close(is_complete=True)
     first, second = [
         line.users for line in read(tmp_path) if isinstance(line, Step) and line.is_measured
     ]
     assert first == 1000
-    assert (second > first) == (right == 100 and not in_flight)
+    assert (second > first) == (right == 100 and not in_flight and not overdue)
     assert (("finish", {}) in sent) == bool(in_flight)
 
 

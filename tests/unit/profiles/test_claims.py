@@ -127,6 +127,7 @@ def test_website_that_is_taken(url, stored):
         "https://alice.example:99999",
         "https://alice.example:x",
         "https://[::1",
+        "https://[v1.alice.example]/",
         "https://exa mple.example",
         "https://alice.example/a b",
         "https://alice.example/\u202e",

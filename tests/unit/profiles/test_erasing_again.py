@@ -12,7 +12,7 @@ from support.stores.archives import backup, restore
 from support.stores.moving import ENDED, OLD, PROMOTED, mover
 from support.stores.sealed_store import ALICE, BOB, CAROL, FOREVER, Store, key
 
-from backends import Unavailable
+from backends import Put, Unavailable
 from backends.copying.transfer import walk
 from backends.engines.memory import MemoryBackend
 from persona_profile.errors import PreconditionFailed
@@ -20,8 +20,10 @@ from persona_profile.keys.keyring import Keyring, KeyState
 from persona_profile.profiles.erasing_again import CLOCK_SECONDS, ErasedAgain, ErasingAgain
 from persona_profile.profiles.preconditions import Precondition
 from persona_profile.profiles.removals import PictureRemovals
+from persona_profile.store.items import REMOVAL_ITEM
 from persona_profile.store.ledger import Act
-from persona_profile.store.operator_acts import OperatorAct, OperatorActs
+from persona_profile.store.operator_acts import ACTS, OperatorAct, OperatorActs
+from persona_profile.store.removals import PictureRemoval
 
 PROFILE_KEY = b"p" * 32
 PROTECTED = replace(FOREVER, profile_key=PROFILE_KEY)
@@ -229,6 +231,51 @@ class TestProtected:
         assert made.profiles.profile(FOREVER, ALICE).document.picture is None
         job = ErasingAgain(made.backend, made.keys, store.ledger, world.started, 3600)
         assert job.run() == ErasedAgain()
+
+    def test_lock_without_a_profile(self, world):
+        """A lock of which the archive has nothing is back; one that has ended is not."""
+        store = world.store
+        acts = OperatorActs(store.ledger, 100 * DAY, world.clock)
+        until = int(world.clock.now) + 30 * DAY
+        acts.append("dave@example.net", OperatorAct.LOCKED, "not him", until)
+        acts.append("erin@example.net", OperatorAct.LOCKED, "ended", 1)
+        made, done = world.restored()
+        assert done == ErasedAgain(locks=1)
+        assert made.removals.is_locked("dave@example.net")
+        assert not made.removals.is_locked("erin@example.net")
+        found = PictureRemoval.open(
+            made.get("dave@example.net", REMOVAL_ITEM),
+            made.keys,
+            made.keys.partition("dave@example.net"),
+        )
+        assert (found.reason, found.expires_at) == ("not him", until)
+        assert made.verify()[0] == []
+
+    def test_lock_that_was_ended(self, world):
+        """An unlock is applied although nothing else was done since, and to who has no profile."""
+        store = world.store
+        acts = OperatorActs(store.ledger, 100 * DAY, world.clock)
+        for email in (BOB, "dave@example.net"):
+            acts.append(email, OperatorAct.LOCKED, "", int(world.clock.now) + 30 * DAY)
+            store.removals.remove(email, 30 * DAY, "")
+        world.clock.now += DAY
+        world.archive()
+        world.clock.now += DAY
+        for email in (BOB, "dave@example.net"):
+            acts.append(email, OperatorAct.UNLOCKED)
+        made, done = world.restored()
+        assert done == ErasedAgain()
+        assert not any(made.removals.is_locked(email) for email in (BOB, "dave@example.net"))
+
+    def test_lock_that_was_altered(self, world):
+        """A lock of the ledger that does not open is counted."""
+        store = world.store
+        OperatorActs(store.ledger, 100 * DAY, world.clock).append(
+            BOB, OperatorAct.LOCKED, "", int(world.clock.now) + DAY
+        )
+        partition = store.ledger.partition(ACTS, BOB)
+        store.ledger.backend.apply(partition, [Put("lock", b"altered")])
+        assert world.restored()[1] == ErasedAgain(unreadable=1)
 
     def test_protected_after_coming_back(self, world):
         """A later profile stays, as its key is younger than the entry."""

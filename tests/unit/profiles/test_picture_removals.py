@@ -218,6 +218,37 @@ class TestLock:
         store.removals.unlock(ALICE)
         assert removal_of(store) is None
 
+    def test_second_removal_keeps_it(self, store, clock):
+        """A removal without a lock leaves an earlier lock and its reason; a new lock replaces it."""
+        first, _ = store.removals.remove(ALICE, 30 * DAY, "Not you.")
+        clock.now += DAY
+        for reason, shown in (("", "Not you."), ("Nor this.", "Nor this.")):
+            second, _ = store.removals.remove(ALICE, None, reason)
+            assert second == removal_of(store)
+            assert (second.is_locked, second.expires_at) == (True, first.expires_at)
+            assert second.reason == shown
+        third, _ = store.removals.remove(ALICE, DAY, "")
+        assert removal_of(store) == third
+        assert third.expires_at == clock.now + DAY
+        clock.now += DAY
+        assert not store.removals.remove(ALICE, None, "")[0].is_locked
+
+    def test_two_operators_at_every_step(self, clock):
+        """A lock that another operator adds at any step of a removal stays."""
+        for step in range(12):
+            store = Store(KEYRING, Watched(lambda: clock.now))
+            store.put_picture(ALICE)
+            calls = iter(range(100))
+
+            def lock(store=store, calls=calls, step=step) -> None:
+                if next(calls) == step:
+                    store.removals.remove(ALICE, DAY, "Not you.")
+
+            store.backend.before_write = store.backend.before_read = lock
+            store.removals.remove(ALICE, None, "")
+            store.backend.before_write = store.backend.before_read = lambda: None
+            assert store.removals.is_locked(ALICE) or next(calls) <= step
+
     @pytest.mark.parametrize("email", [ALICE, BOB])
     def test_upload_at_every_step(self, clock, email):
         """An upload at any step of a removal is removed or rejected: no picture is left."""

@@ -296,27 +296,22 @@ class TestTls:
         trusted, other = tmp_path / "trusted.pem", tmp_path / "other.pem"
         authority.cert_pem.write_to_path(trusted)
         trustme.CA().cert_pem.write_to_path(other)
-        server = RedisServer(tmp_path, tls_cert_file=str(certificate), tls_key_file=str(key))
-        server.start()
-        try:
+        options = {"tls_cert_file": str(certificate), "tls_key_file": str(key)}
+        with RedisServer(tmp_path, **options).running() as server:
             for file, is_taken in ((trusted, True), (other, False)):
                 url = f"rediss://127.0.0.1:{server.port}?ssl_ca_certs={file}"
                 counters = RedisCounters(url, 10, MemoryCounters())
                 assert accepted(counters)
                 assert (OUTAGE not in caplog.text) is is_taken
                 counters.close()
-        finally:
-            server.stop()
 
 
 class TestOutage:
     @pytest.fixture
     def server(self, tmp_path) -> Iterator[RedisServer]:
         """A Redis server that may be harmed."""
-        server = RedisServer(tmp_path)
-        server.start()
-        yield server
-        server.stop()
+        with RedisServer(tmp_path).running() as server:
+            yield server
 
     @pytest.fixture
     def counters(self, server) -> Iterator[RedisCounters]:

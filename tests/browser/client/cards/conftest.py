@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 
 import pytest
+from support.browsers.network import set_network
 from support.clients.cards import CardPage, running_cards
 from support.pictures.pictures import encode, quadrants
 from support.servers.applications import application
@@ -34,7 +35,7 @@ def page(engine, browser, card_server):
     opened.run("localStorage.clear()")
     yield opened
     card_server.release()
-    opened.offline(is_offline=False)
+    set_network(opened.browser)
     browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
     opened.emulate()
     assert opened.seen("violations") == []

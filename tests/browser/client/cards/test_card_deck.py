@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pytest
+from support.browsers.network import set_network
 from support.clients.cards import profile
 
 ALICE, BOB = "alice@example.com", "bob@example.org"
@@ -46,7 +47,7 @@ class TestDeck:
     def test_recovers_without_a_reload(self, page, failure):
         """A deck retries until it has an answer, whatever failed."""
         if failure == "no server":
-            page.offline(is_offline=True)
+            set_network(page.browser, offline=True)
         elif failure == "503":
             page.server.answer({}, 503)
         else:
@@ -55,7 +56,7 @@ class TestDeck:
         page.run("deck.refresh()")
         page.wait_for("return deck.cards[0].state === 'fallback' && client.calls > 1")
         page.server.answer({"profiles": [profile(ALICE, name="Alice")]})
-        page.offline(is_offline=False)
+        set_network(page.browser)
         page.wait_for("return deck.cards[0].state === 'ready'")
         assert page.names() == ["Alice"]
         calls = page.run("return client.calls")

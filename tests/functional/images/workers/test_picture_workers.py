@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from functools import cache
 from pathlib import Path
 
@@ -64,10 +65,9 @@ def pool() -> ThreadPoolExecutor:
 @pytest.fixture
 def service(tmp_path) -> Service:
     """The service in its own process."""
-    made = Service(tmp_path / "service", "memory", "")
-    made.start()
-    yield made
-    made.close()
+    with closing(Service(tmp_path / "service", "memory", "")) as made:
+        made.start()
+        yield made
 
 
 def busy_worker() -> int:

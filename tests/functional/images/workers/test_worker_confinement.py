@@ -343,9 +343,7 @@ def test_other_processes_are_seen():
 @pytest.mark.parametrize("processes", [None, 2])
 def test_service_can_not_be_read(tmp_path, processes):
     """Other processes of its user can read no process of the service, single or several."""
-    url = f"sqlite:///{tmp_path}/items.sqlite"
-    service = Service(tmp_path / "service", "sqlite", url)
-    try:
+    with contextlib.closing(Service(tmp_path / "service")) as service:
         count = ["--processes", str(processes)] if processes else []
         service.start(*count, prefix=UNPRIVILEGED)
         client = Client(service, "alice@example.com")
@@ -354,8 +352,6 @@ def test_service_can_not_be_read(tmp_path, processes):
         pids = family_pids(service.pid)
         assert len(pids) >= (2 + processes if processes else 2)
         assert readable(pids) == {}
-    finally:
-        service.close()
 
 
 def test_worker_can_not_be_read():
@@ -379,7 +375,7 @@ print(before, status, ctypes.CDLL(None).prctl(3, 0, 0, 0, 0))
 
 def test_commands_can_not_be_read(tmp_path):
     """A command that opens the keyring is not dumpable either."""
-    service = Service(tmp_path / "service", "sqlite", f"sqlite:///{tmp_path}/items.sqlite")
+    service = Service(tmp_path / "service")
     assert service.run("storage", "init").returncode == 0
     command = [sys.executable, "-W", "ignore", "-c", _COMMAND, tmp_path / "service" / "test.ini"]
     done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
