@@ -225,7 +225,7 @@ def test_json_of_this_service(value):
 @pytest.mark.parametrize("text", [b"", b"{", b"\xff"])
 def test_json_of_this_service_is_damaged(text):
     """A text that is not JSON is a ValueError, as callers expect."""
-    with pytest.raises(ValueError):
+    with pytest.raises(json.JSONDecodeError):
         json_decode_own(text)
 
 
