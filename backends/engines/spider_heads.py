@@ -10,7 +10,8 @@ from contextlib import ExitStack, closing, contextmanager, suppress
 from typing import Any, Final, Self
 
 import pymysql  # type: ignore[import-untyped]
-from sqlalchemy import URL, select
+from sqlalchemy import URL, event, select
+from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.exc import DBAPIError
 
 from backends import BackendError, Delete, Put, Unavailable, WrongSchema
@@ -70,6 +71,7 @@ class Head(MysqlBackend):
         super().__init__(*arguments)
         self._url = url
         self._shards = tuple(shards)
+        event.listen(self._engine, "handle_error", _leave_broken)
 
     @classmethod
     def open_at(
@@ -176,6 +178,17 @@ class Head(MysqlBackend):
         if code in _SILENT:
             return ShardSilent("a data server does not answer")
         return super()._translate(error)
+
+
+def _leave_broken(context: ExceptionContext) -> None:
+    """Close a session whose connection to a data server failed: its next use would fail for that too.
+
+    If the data server broke it off, it did so to all other sessions.
+    """
+    code = error_number(context.original_exception)
+    if code in _BROKEN | _SILENT:
+        context.is_disconnect = True
+        context.invalidate_pool_on_disconnect = code in _BROKEN
 
 
 def parse(url: str | None) -> tuple[URL, tuple[str, ...]]:

@@ -81,7 +81,7 @@ class Service:
         self._folder, self._database, self._kept = folder, database, kept
         command: list[str | Path] = [_PROGRAM, "-c", self.settings, "serve"]
         log = folder / "service.log"
-        variables = {"PERSONA_RATELIMIT_URL": redis, "PERSONA_BACKEND": database.backend}
+        variables = {"PERSONA_RATELIMIT_URL": redis}
         self.daemon = Daemon(name, command, log, kept, variables)
 
     @property
@@ -106,6 +106,12 @@ class Service:
             PUBLIC=public,
             DIALOG=DIALOG,
         )
+        # In the file, so that every command of an operator finds it.
+        text = self.settings.read_text()
+        write(
+            self.settings,
+            text.replace("\nbackend = mysql\n", f"\nbackend = {self._database.backend}\n"),
+        )
         for name, url in self._database.urls(f"persona:{password}", self._folder / "ca.pem").items():
             write(self._folder / f"{name}.url", url)
         shutil.copy(issuers, self._folder / "issuers.json")
@@ -121,7 +127,7 @@ class Service:
         Raises:
             NotStarted: the command fails.
         """
-        variables = {"PERSONA_BACKEND": backend or self._database.backend}
+        variables = {"PERSONA_BACKEND": backend} if backend else {}
         for name, url in (urls or {}).items():
             variables |= {
                 f"PERSONA_{name.upper()}_URL_FILE": "",

@@ -136,8 +136,13 @@ class PictureRemovals:
     @repeated
     def unlock(self, email: str) -> None:
         """Forget the removal of an email's picture, which ends its lock."""
-        [home], _ = self._homes.find([email], [])
-        forget_removal(self._backend, home)
+        home, found = self._found(email)
+        left = found
+        for _ in home.partitions:  # while the index key changes it may move meanwhile, once
+            forget_removal(self._backend, home)
+            home, left = self._found(email)
+        if found is not None and left is not None and left.removed_at <= found.removed_at:
+            raise Conflict("it was written to an older partition meanwhile")
 
     def _settled(self, email: str) -> Home:
         """Return the home of an email, its items under their usual names."""

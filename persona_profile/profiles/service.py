@@ -181,7 +181,7 @@ class ProfileService:
         written = self._writer.write(before, document, renditions)
         if before.removal is not None:
             self._forget_removal(before)  # its notice ends
-        elif before.is_blank:
+        if before.is_blank or len(before.home.partitions) > 1:
             self._check_missed_lock(email)
         return replace(written, removal=None)
 
@@ -283,10 +283,12 @@ class ProfileService:
         self._homes.end_sessions(proof.email, proof.signed_out_at, self._clock())
 
     def _check_missed_lock(self, email: str) -> None:
-        """Remove a new picture whose write has missed a lock: only the first of a profile can.
+        """Remove a new picture whose write has missed a lock.
 
-        Other writes conflict with the removal of a picture. No session is asked: a sign-out since must
-        not make an error of what was written.
+        The first write of a profile can: others conflict with the removal of a picture. While the index
+        key changes every write can, since a lock may move between two reads of different shards. It
+        moves once, so a second look finds it. No session is asked: a sign-out since must not make an
+        error of what was written.
         """
         [home], _ = self._homes.find([email], [])
         with suppress(Unreadable):

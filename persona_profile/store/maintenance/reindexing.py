@@ -158,6 +158,10 @@ class Reindexing:
         is_older = partition[0] == self._older != self._keys.primary_index_version
         if item is None or not is_older:
             return
+        # Again: the walk has read it long ago, and an operator may have ended a lock.
+        item = read_items(self._backend, partition, [REMOVAL_ITEM]).get(REMOVAL_ITEM)
+        if item is None:
+            return
         removal = PictureRemoval.open(item.value, self._keys, partition)
         destination = self._new_partition(partition, removal.email)
         put = replace(removal.put(self._keys, destination), if_version=ABSENT)

@@ -13,7 +13,7 @@ from support.servers.services import Client, Service
 from support.servers.spider import Shards
 from support.stores.writers import Writer, wait_until_written, writing
 
-from backends import Backend
+from backends import Address, Backend, Put, Unavailable
 from backends.engines.spider import SpiderBackend
 from backends.engines.spider_tables import shard_of
 from backends.findings import Level
@@ -117,6 +117,32 @@ def test_data_server_is_lost(fault, shards, service, writers, store, pytestconfi
     assert service.metrics().value("persona_storage_unreachable") == 0
     verified = service.run("storage", "verify")
     assert verified.returncode == 0, verified
+
+
+@pytest.mark.usefixtures("service")
+@pytest.mark.parametrize("fault", [kill, freeze, restart])
+def test_operations_after_the_return(fault, shards):
+    """Once a data server is back no operation fails, whether others had asked it meanwhile or not."""
+    candidates = (b"\x01%032d" % number for number in range(1000))
+    partitions = [each for each in candidates if shard_of(each, len(shards.servers)) == LOST]
+    with closing(SpiderBackend.from_url(shards.url)) as backend:
+        connections = [backend._engine.connect() for _ in range(backend.stats().max_connections)]
+        for connection in connections:
+            connection.close()
+
+        def use_each_connection() -> None:
+            for partition, _ in zip(partitions, connections, strict=False):
+                backend.get_many([Address(partition, "key")])
+                backend.apply(partition, [Put("key", b""), Put("profile", b""), Put("picture/1", b"")])
+
+        use_each_connection()
+        for times in (0, 1, 6):
+            undo = fault(shards.servers[LOST])
+            for partition in partitions[:times]:
+                with pytest.raises(Unavailable):
+                    backend.get_many([Address(partition, "key")])
+            undo()
+            use_each_connection()
 
 
 @pytest.mark.parametrize("fault", [kill, freeze])

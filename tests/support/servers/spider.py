@@ -14,6 +14,10 @@ from support.servers.mariadb import MariaDB
 
 ENGINE = Path("/usr/lib/mysql/plugin/ha_spider.so")
 _SMALL = {"innodb_buffer_pool_size": "24M", "innodb_log_file_size": "16M"}
+_HEAD = _SMALL | {
+    "plugin_load_add": "ha_spider",
+    "spider_table_init_error_interval": "0",  # as in deploy/sharded/head.cnf
+}
 _DATA = _SMALL | {
     "innodb_flush_log_at_trx_commit": "2",  # tests kill processes, not machines
     "innodb_lock_wait_timeout": "3",
@@ -35,10 +39,7 @@ class Shards:
                 "these tests need MariaDB with Spider: apt-get install --no-install-recommends "
                 "mariadb-server mariadb-plugin-spider"
             )
-        self.heads = [
-            MariaDB(folder / f"head{number}", plugin_load_add="ha_spider", **_SMALL)
-            for number in range(heads)
-        ]
+        self.heads = [MariaDB(folder / f"head{number}", **_HEAD) for number in range(heads)]
         self.servers = [MariaDB(folder / f"data{number}", **_DATA) for number in range(servers)]
 
     @property

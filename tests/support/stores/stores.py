@@ -84,3 +84,14 @@ class Watched(WithDefaults):
         self.before_read()
         self.reads += 1
         return super().get_many(addresses)
+
+
+class Divided(Watched):
+    """A watched store that reads one partition after the other, the newest first, as shards may."""
+
+    def get_many(self, addresses):
+        wanted = list(addresses)
+        found = {}
+        for partition in sorted({each.partition for each in wanted}, reverse=True):
+            found |= super().get_many([each for each in wanted if each.partition == partition])
+        return found

@@ -10,13 +10,17 @@ from support.forgeries import independent_keys as independent
 from support.stores.moving import (
     ACTIONS,
     ENDED,
+    FORWARD_SECONDS,
+    OLD,
     OTHER_PICTURE,
     PROFILE_KEY,
+    PROMOTED,
     World,
+    mover,
     seen,
 )
 from support.stores.sealed_store import ALICE, BOB, FOREVER, Store, key, renditions
-from support.stores.stores import Watched
+from support.stores.stores import Divided, Watched
 
 from backends import Address, Put
 from backends.engines.memory import MemoryBackend
@@ -36,6 +40,7 @@ from persona_profile.store.items import KEY_ITEM, PROFILE_ITEM, REMOVAL_ITEM
 from persona_profile.store.maintenance.key_use import check_unused, count_use
 from persona_profile.store.maintenance.needed_keys import NeededKeys
 from persona_profile.store.maintenance.partition_check import FindingKind
+from persona_profile.store.maintenance.reindexing import Reindexing
 from persona_profile.store.maintenance.rewrapping import Rewrapping
 from persona_profile.store.partitions import read_items
 from persona_profile.store.removals import PictureRemoval
@@ -274,12 +279,15 @@ class TestLock:
             assert store.verify()[0] == []
         assert rejected
 
+    @pytest.mark.parametrize("had_notice", [False, True])
     @pytest.mark.parametrize("email", [ALICE, BOB])
-    def test_removal_at_every_step(self, clock, email):
+    def test_removal_at_every_step(self, clock, email, had_notice):
         """A removal at any step of an upload: no picture is left, not even a first one."""
         for step in range(6):
             store = Store(KEYRING, Watched(lambda: clock.now))
             store.put_picture(ALICE)
+            if had_notice:
+                store.removals.remove(email, None, "")
             calls = iter(range(100))
 
             def remove(store=store, calls=calls, step=step) -> None:
@@ -291,11 +299,10 @@ class TestLock:
                 store.put_picture(email)
             except PictureLocked:
                 pass
-            else:
-                store.backend.before_write = store.backend.before_read = lambda: None
-                assert next(calls) <= step  # the upload came first
-                store.removals.remove(email, DAY, "")
             store.backend.before_write = store.backend.before_read = lambda: None
+            if next(calls) <= step:  # the upload came first
+                store.removals.remove(email, DAY, "")
+            assert store.removals.is_locked(email)
             assert store.pictures(email) == []
             assert store.verify()[0] == []
 
@@ -446,6 +453,59 @@ class TestKeys:
             with pytest.raises(PictureLocked):
                 store.put_picture(ALICE)
         assert world.promoted.verify()[0] == []
+
+    @pytest.mark.parametrize("email", [ALICE, BOB])
+    def test_moving_at_every_step_of_an_upload(self, email):
+        """A lock that moves at any step of an upload holds, also where each partition is read alone."""
+        for step in range(8):
+            backend = Divided()
+            old, promoted = Store(OLD, backend), Store(PROMOTED, backend)
+            old.put_picture(ALICE)
+            old.removals.remove(email, DAY, "")
+            calls = iter(range(1000))
+
+            def move(backend=backend, store=promoted, calls=calls, step=step) -> None:
+                if next(calls) == step:
+                    mover(backend, store).run()
+
+            backend.before_write = backend.before_read = move
+            with pytest.raises(PictureLocked):
+                promoted.put_picture(email)
+            backend.before_write = backend.before_read = lambda: None
+            assert promoted.pictures(email) == []
+            assert promoted.verify()[0] == []
+
+    def test_unlocking_before_a_move(self):
+        """A lock that ends after the walk has read it, and before it moves, is not brought back."""
+        world = World()
+        world.old.put_picture(ALICE)
+        world.old.removals.remove(ALICE, DAY, "")
+
+        def unlock() -> None:
+            world.promoted.removals.unlock(ALICE)
+
+        keys, clock = world.promoted.keys, world.backend._clock
+        Reindexing(world.backend, keys, FORWARD_SECONDS, unlock, clock).run()
+        assert not world.promoted.removals.is_locked(ALICE)
+
+    @pytest.mark.parametrize("email", [ALICE, BOB])
+    def test_moving_at_every_step_of_an_unlocking(self, email):
+        """An email that moves at any step of its unlocking is unlocked afterwards, also on shards."""
+        for step in range(6):
+            backend = Divided()
+            old, promoted = Store(OLD, backend), Store(PROMOTED, backend)
+            old.put_picture(ALICE)
+            old.removals.remove(email, DAY, "")
+            calls = iter(range(1000))
+
+            def move(backend=backend, store=promoted, calls=calls, step=step) -> None:
+                if next(calls) == step:
+                    mover(backend, store).run()
+
+            backend.before_write = backend.before_read = move
+            promoted.removals.unlock(email)
+            backend.before_write = backend.before_read = lambda: None
+            assert not promoted.removals.is_locked(email)
 
     @pytest.mark.parametrize("action", ACTIONS)
     def test_moves_under_actions(self, action):
