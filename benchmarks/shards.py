@@ -9,7 +9,6 @@ its part of the writes, and the busiest one bounds all. Over two servers emails 
 from __future__ import annotations
 
 import argparse
-import os
 import random
 import secrets
 import sys
@@ -21,7 +20,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
-from support.servers.mariadb import MariaDB
+from support.pictures.workers import processor_seconds
 from support.servers.spider import Shards, running_shards
 
 from backends import Backend, Put
@@ -32,7 +31,6 @@ MAX_SHARDS = 3
 THREADS = 4
 TURNS = 4
 THUMBNAIL_BYTES = 5_000
-TICKS = os.sysconf("SC_CLK_TCK")
 
 
 def write(backend: Backend, seconds: float) -> int:
@@ -47,12 +45,6 @@ def write(backend: Backend, seconds: float) -> int:
     return written
 
 
-def processor_seconds(server: MariaDB) -> float:
-    """Return the processor time that a server has used."""
-    fields = Path(f"/proc/{server.pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / TICKS
-
-
 class Tally:
     """What one store did in all turns."""
 
@@ -65,14 +57,14 @@ class Tally:
         """Write by several threads, and note the processor time of each program."""
         servers = {f"shard{number}": server for number, server in enumerate(shards.servers)}
         servers["head"] = shards.heads[0]
-        before = {name: processor_seconds(server) for name, server in servers.items()}
+        before = {name: processor_seconds(server.pid) for name, server in servers.items()}
         began, own = time.monotonic(), time.process_time()
         with ThreadPoolExecutor(THREADS) as pool:
             self.writes += sum(pool.map(write, [backend] * THREADS, [seconds] * THREADS))
         self.seconds += time.monotonic() - began
         self.processor["writers"] += time.process_time() - own
         for name, server in servers.items():
-            self.processor[name] += processor_seconds(server) - before[name]
+            self.processor[name] += processor_seconds(server.pid) - before[name]
 
     def of_a_write(self, name: str) -> float:
         """Return the processor time of a program for a write, in microseconds."""

@@ -20,10 +20,10 @@ from loadtest.identities import Identities
 from loadtest.pictures import PREPARED, PictureLibrary, mark_in
 from loadtest.record import GeneratorSample, RecordLine
 
-AT_ONCE: Final = 8
-"""Users that are prepared at the same time."""
+AT_ONCE: Final = 4
+"""Users that are prepared at the same time: the default number of places for uploads."""
 
-_PATIENCE: Final = 120
+_PATIENCE: Final = 300
 """Seconds in which a request of the preparation is repeated while the server sheds it."""
 
 Report = Callable[[str, float, int, str], None]

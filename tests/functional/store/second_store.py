@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from support.stores.stepping import Call
@@ -13,6 +14,7 @@ from support.stores.stores import everything
 
 from backends import Backend, ItemInfo
 from backends.copying.online_copy import CopyResult
+from persona_profile.errors import PictureLocked
 from persona_profile.keys.tokens import Session
 from persona_profile.profiles.sessions import Vouched
 
@@ -72,7 +74,8 @@ class SecondStore:
 
     def _write(self, email: str, field: str, write: Callable[[], object]) -> None:
         before = self.world.listing(self.store, email)
-        write()
+        with suppress(PictureLocked):
+            write()
         if self.world.listing(self.store, email) == before:
             return
         self.foreign_writes += 1

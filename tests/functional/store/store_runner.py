@@ -7,8 +7,8 @@ from functools import partial
 from typing import NamedTuple
 
 from support.stores.stepping import Actor, Call, Killed, Stepped
-from support.stores.store_jobs import Move
-from support.stores.store_requests import Erase, SignIn, Token, Write
+from support.stores.store_jobs import Move, RemovePicture
+from support.stores.store_requests import Erase, SignIn, Token, Upload, Write
 from support.stores.store_work import Work, changed
 from support.stores.store_world import EMAILS, World
 
@@ -55,6 +55,7 @@ class Runner:
         tokens: the latest sessions.
         stale: former states of profiles.
         unclean: emails whose killed writes may have left items behind.
+        half_removed: emails whose picture may have outlived a lock, as its removal was killed.
     """
 
     def __init__(self, world: World) -> None:
@@ -63,6 +64,7 @@ class Runner:
         self.tokens: list[Token] = []
         self.stale: list[str] = ["0" * 16]
         self.unclean: set[str] = set()
+        self.half_removed: set[str] = set()
 
     def start(self, work: Work, how: How) -> None:
         """Run work, wholly or partly."""
@@ -129,6 +131,11 @@ class Runner:
         writes = [work for work, _ in self.paused if isinstance(work, Write)]
         return email not in self.unclean and all(work.email != email for work in writes)
 
+    def is_removed(self, email: str) -> bool:
+        """Return whether no removal and no upload of an email is unfinished."""
+        work = [work for work, _ in self.paused if isinstance(work, RemovePicture | Upload)]
+        return email not in self.half_removed and all(each.email != email for each in work)
+
     def _watched(self, work: Work, backend: Stepped) -> object:
         """Run work; check the store after each call that may have changed it."""
         backend.after = partial(self._look, work)
@@ -158,6 +165,8 @@ class Runner:
             work.acknowledged(result)
             if isinstance(work, Erase):
                 self.unclean.discard(work.email)
+            if isinstance(work, RemovePicture):
+                self.half_removed.discard(work.email)
             if isinstance(work, Move) and not self.paused:
                 self.unclean.clear()
                 self._check_tidy()
@@ -165,6 +174,8 @@ class Runner:
     def _leave(self, work: Work) -> None:
         if isinstance(work, Write):
             self.unclean.add(work.email)
+        if isinstance(work, RemovePicture | Upload):
+            self.half_removed.add(work.email)
 
     def _check_tidy(self) -> None:
         """Fail if a finished mover left more than profiles and current pictures."""

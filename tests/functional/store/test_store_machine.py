@@ -33,9 +33,17 @@ from second_store import SecondStore
 from store_runner import TO_END, How, Runner, Until
 from support.servers.applications import Clock
 from support.stores.archives import restore
-from support.stores.store_jobs import Backup, Copy, Destroy, Move, Rewrap
+from support.stores.store_jobs import (
+    Backup,
+    Copy,
+    Destroy,
+    Move,
+    RemovePicture,
+    Rewrap,
+    Unlock,
+)
 from support.stores.store_requests import WRITES, Edit, Erase, SignIn, SignOut, Token, Upload, Write
-from support.stores.store_world import BLANK, EMAILS, Machine, World
+from support.stores.store_world import BLANK, EMAILS, PURGE_SECONDS, Machine, World
 
 from backends import Backend
 from backends.engines.memory import MemoryBackend
@@ -158,6 +166,18 @@ class StoreMachine(RuleBasedStateMachine):
 
     # What operators do.
 
+    @rule(at=MACHINES, email=ANY_EMAIL, has_lock=st.sampled_from([True, True, False]), how=HOW)
+    def remove_picture(self, at: int, email: str, *, has_lock: bool, how: How) -> None:
+        """A picture is removed by an operator."""
+        reason = f"reason {next(self.numbers)}"
+        work = RemovePicture(self.world, self.machine(at), email, has_lock, reason)
+        self.runner.start(work, how)
+
+    @rule(at=MACHINES, email=ANY_EMAIL, how=HOW)
+    def unlock(self, at: int, email: str, how: How) -> None:
+        """A lock is ended."""
+        self.runner.start(Unlock(self.world, self.machine(at), email), how)
+
     @precondition(lambda self: KeyKind.INDEX in self.world.retired_kinds())
     @rule(has_lease=st.booleans(), how=HOW)
     def move(self, *, has_lease: bool, how: How) -> None:
@@ -250,12 +270,13 @@ class StoreMachine(RuleBasedStateMachine):
     @rule(seconds=st.sampled_from([1, 1, HOUR // 2, DAY - HOUR // 2]))
     def wait(self, seconds: int) -> None:
         """Time goes by; much only after requests and backups have ended, as none takes a day."""
-        while seconds > HOUR and (found := self.runner.of_kind(Write, SignIn, SignOut, Backup)):
+        requests = Write, SignIn, SignOut, Backup, RemovePicture, Unlock
+        while seconds > HOUR and (found := self.runner.of_kind(*requests)):
             self.runner.go(found[0])
         self.world.wait(seconds)
         self.second.after_waiting()
 
-    @rule(seconds=st.sampled_from([0, HOUR]))
+    @rule(seconds=st.sampled_from([0, PURGE_SECONDS]))
     def purge(self, seconds: int) -> None:
         """A machine whose clock is ahead removes what has expired."""
         self.view(lambda: self.world.clock.now + seconds).purge_expired(1000)
@@ -287,6 +308,13 @@ class StoreMachine(RuleBasedStateMachine):
         for email in EMAILS:
             if world.views[email].profile == BLANK and self.runner.is_settled(email):
                 assert world.data_of(world.store, email) == {}
+
+    @invariant()
+    def locks_hold(self) -> None:
+        """A locked email has no picture, unless its removal is under way."""
+        for email, view in self.world.views.items():
+            if view.is_locked and self.runner.is_removed(email):
+                assert view.profile.picture is None
 
     @invariant()
     def pictures_are_current(self) -> None:
@@ -332,6 +360,7 @@ class StoreMachine(RuleBasedStateMachine):
             window = work.window(email)
             assert view.profile in [each.profile for each in window]
             assert view.mark in [each.mark for each in window]
+            assert view[2:] in [each[2:] for each in window]
             is_absent = all(each.profile == BLANK for each in window)
             if is_absent and self.runner.is_settled(email):
                 assert self.world.data_of(store, email) == {}

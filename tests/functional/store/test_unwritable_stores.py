@@ -48,10 +48,10 @@ def health(client: Client) -> tuple[int, str, str]:
     return answer.status, answer.json["checks"]["storage"], answer.json["checks"]["ledger"]
 
 
-def counted(service: Service) -> tuple[bool, bool]:
+def counted(service: Service) -> tuple[bool, ...]:
     """Return whether the metrics report that storage and ledger take no writes."""
-    text = service.exposition()
-    return "persona_storage_unwritable 1.0" in text, "persona_ledger_unwritable 1.0" in text
+    metrics = service.metrics()
+    return tuple(metrics.value(f"persona_{name}_unwritable") == 1 for name in ("storage", "ledger"))
 
 
 def test_disk_full_under_the_ledger(service, alice, disks):

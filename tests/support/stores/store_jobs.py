@@ -11,6 +11,7 @@ from backends import Backend
 from backends.copying.copy_state import CopyState
 from backends.copying.online_copy import CopyResult, copy
 from backends.copying.transfer import NotEmpty, NotWritten
+from persona_profile.errors import WriteConflict
 from persona_profile.keys.keyring import KeyKind, KeyringError
 from persona_profile.keys.wrapping import KeyWrapper
 from persona_profile.store.leases import Lease, LeaseHeld, LeaseLost
@@ -21,7 +22,7 @@ from persona_profile.store.maintenance.rewrapping import Rewrapping
 from support.stores.archives import backup
 from support.stores.stepping import Stepped
 from support.stores.store_work import Work
-from support.stores.store_world import FORWARD_SECONDS, World
+from support.stores.store_world import FORWARD_SECONDS, LOCK_SECONDS, View, World
 from support.stores.stores import Everything, everything
 
 
@@ -49,6 +50,55 @@ class Move(Work):
             backend, self.machine.keys, FORWARD_SECONDS, lambda: None, self.world.clock, keep
         )
         return job.run()
+
+
+@dataclass
+class RemovePicture(Work):
+    """An operator removes the picture of an email, and may lock it."""
+
+    errors = (WriteConflict,)
+
+    email: str
+    has_lock: bool
+    reason: str
+
+    def run(self, backend: Backend) -> object:
+        self.world.removed_at[self.reason] = self.world.clock.now
+        seconds = LOCK_SECONDS if self.has_lock else None
+        return self.machine.removals(backend).remove(self.email, seconds, self.reason)
+
+    def may_change(self, email: str, before: View, after: View) -> bool:
+        if email != self.email:
+            return False
+        if before[2:] != after[2:]:
+            if before.is_locked and not self.has_lock:  # its end stays
+                self.world.removed_at[self.reason] = self.world.removed_at[before.removal]
+            is_locked = before.is_locked or self.has_lock
+            return after == before._replace(removal=self.reason, is_locked=is_locked)
+        return after == before._replace(profile=before.profile._replace(picture=None))
+
+    def acknowledged(self, result: object) -> None:
+        views = self.window(self.email)
+        assert any(view.profile.picture is None for view in views)
+        assert any(view.removal == self.reason for view in views)
+
+
+@dataclass
+class Unlock(Work):
+    """An operator ends the lock of an email."""
+
+    errors = (WriteConflict,)
+
+    email: str
+
+    def run(self, backend: Backend) -> object:
+        return self.machine.removals(backend).unlock(self.email)
+
+    def may_change(self, email: str, before: View, after: View) -> bool:
+        return email == self.email and after == before._replace(removal="", is_locked=False)
+
+    def acknowledged(self, result: object) -> None:
+        assert any(not view.removal for view in self.window(self.email))
 
 
 class Rewrap(Work):

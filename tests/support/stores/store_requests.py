@@ -6,7 +6,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from backends import Backend
-from persona_profile.errors import InvalidSession, PreconditionFailed, WriteConflict
+from persona_profile.errors import (
+    InvalidSession,
+    PictureLocked,
+    PreconditionFailed,
+    WriteConflict,
+)
 from persona_profile.keys.tokens import Session
 from persona_profile.profiles.preconditions import UNCONDITIONAL, Precondition
 from persona_profile.profiles.sessions import Vouched
@@ -59,6 +64,8 @@ class Write(Work):
     def may_change(self, email: str, before: View, after: View) -> bool:
         if email != self.email or before.mark != after.mark:
             return False
+        if before[2:] != after[2:]:
+            return self.may_forget_removal(before, after)
         is_rotated = self.ring is not self.world.keyring
         if self.commits == 1 and is_rotated and after.profile == self.undoes:
             self.commits = 0  # it was made under a key that was replaced meanwhile
@@ -70,6 +77,10 @@ class Write(Work):
             and (self.commits == 1 or is_rotated)
             and is_made(self.expected(before.profile), before.profile, after.profile)
         )
+
+    def may_forget_removal(self, before: View, after: View) -> bool:
+        """Return whether the write may end the notice of a removal."""
+        return False
 
     def acknowledged(self, result: object) -> None:
         if self.commits == 0:
@@ -110,7 +121,9 @@ class Edit(Write):
 
 
 class Upload(Write):
-    """Replaces the picture."""
+    """Replaces the picture, unless the email is locked."""
+
+    errors = (*Write.errors, PictureLocked)
 
     def write(self, backend, session):
         renditions = renditions_of(self.value.encode())
@@ -120,6 +133,24 @@ class Upload(Write):
 
     def expected(self, before):
         return before._replace(picture=self.value.encode())
+
+    def may_change(self, email, before, after):
+        mine = before.profile._replace(picture=None)
+        if before.is_locked and before.profile.picture == self.value.encode():
+            return after == before._replace(profile=mine)  # the first upload has missed the lock
+        if before.is_locked and before.profile != BLANK:
+            return False
+        return super().may_change(email, before, after)
+
+    def may_forget_removal(self, before, after):
+        ends = not before.is_locked and before.profile.picture == self.value.encode()
+        return ends and after == before._replace(removal="")
+
+    def rejected(self, error):
+        if isinstance(error, PictureLocked):
+            assert any(view.is_locked for view in self.window(self.email))
+        else:
+            super().rejected(error)
 
 
 class Remove(Write):
@@ -143,6 +174,9 @@ class Erase(Write):
 
     def expected(self, before):
         return BLANK
+
+    def may_forget_removal(self, before, after):
+        return not before.is_locked and after == before._replace(removal="")
 
     def is_done(self, profile):
         return profile == BLANK

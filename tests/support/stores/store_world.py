@@ -16,10 +16,11 @@ from persona_profile.keys.tokens import Session, SessionTokens
 from persona_profile.keys.wrapping import KeyWrapper
 from persona_profile.lifetimes import MAX_SESSION_SECONDS
 from persona_profile.profiles.pictures import PictureService
+from persona_profile.profiles.removals import PictureRemovals
 from persona_profile.profiles.service import ProfileService
 from persona_profile.profiles.sessions import Vouched
 from persona_profile.store.homes import Homes, is_profile
-from persona_profile.store.items import KEY_ITEM, NOT_BEFORE_ITEM, Moving
+from persona_profile.store.items import KEY_ITEM, NOT_BEFORE_ITEM, REMOVAL_ITEM, Moving
 from persona_profile.store.maintenance.partition_check import Finding, FindingKind
 from persona_profile.store.maintenance.verification import Verification
 from persona_profile.store.partitions import USED_PROOF_PREFIX
@@ -33,6 +34,9 @@ START = 1_800_000_000.0
 SESSION_SECONDS = MAX_SESSION_SECONDS
 FORWARD_SECONDS = 2 * 24 * 3600
 """By default: longer than a backup may stand still, which finds moved profiles by their forwards."""
+LOCK_SECONDS = 2 * 24 * 3600
+PURGE_SECONDS = 3600
+"""How far the clock of a machine that purges may be ahead."""
 JPEG = b"\xff\xd8\xff\xe0"
 WEBP = b"RIFF\x00\x00\x00\x00WEBP"
 
@@ -59,10 +63,19 @@ BLANK = Seen()
 
 
 class View(NamedTuple):
-    """An email as people see it: the profile, and the last sign-out in milliseconds since 1970."""
+    """An email as people see it.
+
+    Attributes:
+        profile: the profile.
+        mark: the last sign-out in milliseconds since 1970.
+        removal: the reason of an operator's removal of the picture; empty without one.
+        is_locked: whether no picture is accepted.
+    """
 
     profile: Seen = BLANK
     mark: int = 0
+    removal: str = ""
+    is_locked: bool = False
 
 
 Views = Mapping[str, View]
@@ -96,6 +109,11 @@ class Machine:
             backend, homes, self.keys, ledger=None, session_lifetime=SESSION_SECONDS, clock=self.clock
         )
 
+    def removals(self, backend: Backend) -> PictureRemovals:
+        """Return the operators' removals of pictures on a backend."""
+        homes = self.homes(backend)
+        return PictureRemovals(backend, homes, self.keys, ledger=None, clock=self.clock)
+
     def pictures(self, backend: Backend) -> PictureService:
         """Return the picture service on a backend."""
         homes = self.homes(backend)
@@ -106,7 +124,12 @@ class Machine:
         session, profiles = self.read(backend)
         marks = {proof.email: proof.signed_out_at for proof in session.proofs}
         return {
-            profile.email: View(_seen(self.pictures(backend), profile), marks[profile.email])
+            profile.email: View(
+                _seen(self.pictures(backend), profile),
+                marks[profile.email],
+                profile.removal.reason if profile.removal else "",
+                profile.is_locked,
+            )
             for profile in profiles
         }
 
@@ -116,7 +139,7 @@ class Machine:
         return self.profiles(backend).open_session(vouched, None, PROFILE_KEY)
 
     def findings(self, backend: Backend) -> list[Finding]:
-        """Return the findings of verification, without marks under an older keyring."""
+        """Return the findings of verification, without marks and removals under an older keyring."""
         findings: list[Finding] = []
         Verification(backend, self.keys, findings.append).run()
         return [each for each in findings if not self._is_late_mark(backend, each)]
@@ -125,7 +148,8 @@ class Machine:
         return (
             finding.kind is FindingKind.UNKNOWN_PARTITION
             and finding.partition[0] < self.keys.index_versions[0]
-            and [info.name for info in backend.list(finding.partition)] == [NOT_BEFORE_ITEM]
+            and {info.name for info in backend.list(finding.partition)}
+            <= {NOT_BEFORE_ITEM, REMOVAL_ITEM}
         )
 
 
@@ -140,6 +164,7 @@ class World:
         store: the store.
         monotonic: seconds for leases.
         history: the views since the beginning, one for each change.
+        removed_at: the earliest begin of operators' removals, by their reasons.
     """
 
     def __init__(self, make_store: Callable[[Clock], Backend]) -> None:
@@ -153,6 +178,7 @@ class World:
         self.marks: dict[str, list[int]] = {email: [] for email in EMAILS}
         self.expired = dict.fromkeys(EMAILS, 0)
         self.index_versions = {1}
+        self.removed_at: dict[str, float] = {}
 
     @property
     def machines(self) -> tuple[Machine, Machine]:
@@ -211,12 +237,15 @@ class World:
         self.history.append(views)
 
     def wait(self, seconds: int) -> None:
-        """Let time pass; it only expires marks, whose sessions have expired before."""
+        """Let time pass; it only expires marks, whose sessions have expired before, and removals."""
         self.clock.now += seconds
         views = self.observe()
-        for email, (profile, mark) in views.items():
+        for email, (profile, mark, removal, is_locked) in views.items():
             before = self.views[email]
             assert profile == before.profile
+            if (removal, is_locked) != before[2:]:
+                assert (removal, is_locked) == ("", False)
+                assert self.removed_at[before.removal] + LOCK_SECONDS <= self.clock.now + PURGE_SECONDS
             if mark != before.mark:
                 assert mark == 0
                 assert before.mark / 1000 + MAX_SESSION_SECONDS < self.clock.now
@@ -242,7 +271,9 @@ class World:
         found = {}
         for partition, infos in self.listing(backend, email).items():
             addresses = [
-                Address(partition, each.name) for each in infos if each.name != NOT_BEFORE_ITEM
+                Address(partition, each.name)
+                for each in infos
+                if each.name not in (NOT_BEFORE_ITEM, REMOVAL_ITEM)
             ]
             for address, item in backend.get_many(addresses).items():
                 moving = Moving.parse(item.value) if address.name == KEY_ITEM else None

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from support.servers.applications import Clock
 from support.stores.archives import backup, restore
 from support.stores.moving import ENDED, OLD, PROMOTED, mover
 from support.stores.sealed_store import ALICE, BOB, CAROL, FOREVER, Store, key
+from support.stores.stepping import Call, Killed, Stepped
 
 from backends import Put, Unavailable
 from backends.copying.transfer import walk
@@ -94,6 +96,44 @@ def test_erased_and_removed(world):
     assert (name_of(made, BOB), made.pictures(BOB)) == (BOB, [])
     assert (name_of(made, CAROL), len(made.pictures(CAROL))) == (CAROL, 6)
     assert made.verify()[0] == []
+
+
+def test_killed_between_any_two_calls(world):
+    """A run that was killed leaves a sound store, and its repetition ends as one whole run does."""
+    world.erase(ALICE)
+    acts = OperatorActs(world.store.ledger, 100 * DAY, world.clock)
+    for email in (BOB, "dave@example.net"):
+        acts.append(email, OperatorAct.LOCKED, "", int(world.clock.now) + 30 * DAY)
+    with world.store.ledger.recording(Act.PICTURE_REMOVED, BOB):
+        pass
+    kills = 0
+    while True:
+        made = Store(OLD, MemoryBackend(world.clock))
+        restore(world.file, made.backend, clock=world.clock)
+        stepped = Stepped(made.backend)
+        left = itertools.repeat(None, kills)
+
+        def kill(_call: Call, left: Iterator[None] = left) -> None:
+            if next(left, Killed) is Killed:
+                raise Killed
+
+        stepped.before = kill
+        is_killed = False
+        for backend in (stepped, made.backend):
+            job = ErasingAgain(backend, made.keys, world.store.ledger, world.started, 3600)
+            try:
+                job.run()
+            except Killed:
+                is_killed = True
+            assert made.verify()[0] == []
+        assert made.keys.partition(ALICE) not in list(walk(made.backend))
+        assert (name_of(made, BOB), made.pictures(BOB)) == (BOB, [])
+        assert (name_of(made, CAROL), len(made.pictures(CAROL))) == (CAROL, 6)
+        assert [made.removals.is_locked(each) for each in (BOB, "dave@example.net")] == [True, True]
+        if not is_killed:
+            break
+        kills += 1
+    assert kills > 10
 
 
 def test_can_be_repeated(world):
