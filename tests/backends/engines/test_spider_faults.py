@@ -6,8 +6,10 @@ import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
+from pathlib import Path
 
 import pytest
+from support.servers.applications import wait_for
 from support.servers.mariadb import MariaDB
 from support.servers.services import Client, Service
 from support.servers.spider import Shards
@@ -78,6 +80,9 @@ def kill(server: MariaDB) -> Callable[[], None]:
 def freeze(server: MariaDB) -> Callable[[], None]:
     """Freeze a server; thaw it."""
     server.signal(signal.SIGSTOP)
+    threads = Path(f"/proc/{server.pid}/task")
+    # On a busy machine its threads may answer once more before they stop.
+    wait_for(lambda: all(") T " in (each / "stat").read_text() for each in threads.iterdir()))
     return lambda: server.signal(signal.SIGCONT)
 
 
@@ -136,12 +141,14 @@ def test_operations_after_the_return(fault, shards):
                 backend.apply(partition, [Put("key", b""), Put("profile", b""), Put("picture/1", b"")])
 
         use_each_connection()
-        for times in (0, 1, 6):
+        for times in (0, 3):
             undo = fault(shards.servers[LOST])
-            for partition in partitions[:times]:
-                with pytest.raises(Unavailable):
-                    backend.get_many([Address(partition, "key")])
-            undo()
+            try:
+                for partition in partitions[:times]:
+                    with pytest.raises(Unavailable):
+                        backend.get_many([Address(partition, "key")])
+            finally:
+                undo()
             use_each_connection()
 
 
