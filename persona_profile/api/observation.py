@@ -1,4 +1,7 @@
-"""Metrics, a log line (`request.summary`) and an identifier of every request that is answered."""
+"""Metrics, a log line (`request.summary`) and an identifier of every request that is answered.
+
+Requests are also noted as demand, which picture workers make room for.
+"""
 
 from __future__ import annotations
 
@@ -29,6 +32,16 @@ logger = logging.getLogger("persona_profile.requests")
 _NO_SNIFFING: Final = ("X-Content-Type-Options", "nosniff")
 """The browser shows each answer as the type that it has."""
 
+_WITHOUT_DEMAND: Final = frozenset(
+    (
+        "/v1/profiles/{email}/picture",
+        "/v1/profiles/{email}/picture/preview",
+        "/__heartbeat__",
+        "/__lbheartbeat__",
+    )
+)
+"""Routes of uploads, which are the work of picture workers, and of probes."""
+
 _CONDITION = re.compile(r":[^}]+\}")
 
 
@@ -49,6 +62,7 @@ def observation_tween_factory(
     """Return a tween that counts and logs each request."""
     services: Services = registry["services"]
     metrics = services.metrics
+    demand = services.renderer.demand
 
     def observation_tween(request: Request) -> Response:
         began = time.perf_counter()
@@ -63,6 +77,8 @@ def observation_tween_factory(
             seconds = time.perf_counter() - began
             route = route_pattern(request) or UNMATCHED
             metrics.count_request(route, request.method, status, seconds)
+            if route not in _WITHOUT_DEMAND:
+                demand.note()
             if status >= 400:
                 metrics.count_problem(getattr(request, "problem_code", "none"), status)
             if logger.isEnabledFor(logging.INFO):

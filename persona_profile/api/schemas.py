@@ -29,6 +29,9 @@ _READ_ONLY: Final = frozenset(
     {"email", "picture", "updated_at", "version", "protected", "etag", "suggestions"}
 )
 
+_Errors = list[tuple[colander.Invalid, int | None]]
+"""Errors of the children of a node, with their positions."""
+
 
 class Object:
     """A JSON object with no members but the node's children."""
@@ -39,13 +42,15 @@ class Object:
             return cstruct
         if not isinstance(cstruct, dict):
             raise colander.Invalid(node, "must be an object")
-        error = colander.Invalid(node)
+        errors: _Errors = []
         members = {}
         for position, child in enumerate(node.children):
+            if child.name not in cstruct and child.missing is colander.drop:
+                continue  # most members of most bodies; colander takes a dozen calls for each
             try:
                 value = child.deserialize(cstruct.get(child.name, colander.null))
             except colander.Invalid as invalid:
-                error.add(invalid, position)
+                errors.append((invalid, position))
                 continue
             if value is not colander.drop:
                 members[child.name] = value
@@ -54,9 +59,8 @@ class Object:
         for name in islice(unknown, MAX_ERRORS + 1):  # a node of colander is costly
             reason = "is read-only" if name in _READ_ONLY else "is not a known member"
             named = _node(colander.String(), name=name[:MAX_NAME_CHARACTERS])
-            error.add(colander.Invalid(named, reason))
-        if error.children:
-            raise error
+            errors.append((colander.Invalid(named, reason), None))
+        _reject(node, errors)
         return members
 
 
@@ -80,15 +84,14 @@ class OneMember(Object):
             names = ", ".join(self._companions)
             raise colander.Invalid(node, f"must have one of these members: {names}")
         strangers = members.keys() - {main} - set(self._companions[main])
-        error = colander.Invalid(node)
+        errors: _Errors = []
         for position, child in enumerate(node.children):
             if child.name in strangers:
                 reason = "is beside another proof"
                 if child.name not in others:
                     reason = f"does not belong to `{main}`"
-                error.add(colander.Invalid(child, reason), position)
-        if error.children:
-            raise error
+                errors.append((colander.Invalid(child, reason), position))
+        _reject(node, errors)
         return members
 
 
@@ -106,16 +109,15 @@ class ListOf:
         if not isinstance(cstruct, list) or not self._minimum <= len(cstruct) <= self._maximum:
             reason = f"must be an array of {self._minimum} to {self._maximum} elements"
             raise colander.Invalid(node, reason)
-        error = colander.Invalid(node)
+        errors: _Errors = []
         elements = []
         for position, element in enumerate(cstruct):
             try:
                 elements.append(node.children[0].deserialize(element))
             except colander.Invalid as invalid:
                 invalid.node = _node(node.children[0].typ, name=str(position))
-                error.add(invalid, position)
-        if error.children:
-            raise error
+                errors.append((invalid, position))
+        _reject(node, errors)
         return elements
 
 
@@ -133,6 +135,16 @@ class Value:
             return self._read(cstruct)
         except ValueError as error:
             raise colander.Invalid(node, str(error)) from None
+
+
+def _reject(node: Any, errors: _Errors) -> None:
+    """Raise an error with these errors as its children, if there are any."""
+    if not errors:
+        return
+    whole = colander.Invalid(node)
+    for error, position in errors:
+        whole.add(error, position)
+    raise whole
 
 
 def _text(value: Any) -> str:

@@ -87,8 +87,10 @@ class PinnedIssuers:
 
     def get(self, domain: str) -> SupportDocument | None:
         """Return the pinned document of a domain, or of the most specific wildcard that matches it."""
-        found = (self._documents.get(pattern) for pattern in patterns_of(domain))
-        return next(filter(None, found), None)
+        for pattern in patterns_of(domain):
+            if pattern in self._documents:
+                return self._documents[pattern]
+        return None
 
     def merged_with(self, other: PinnedIssuers) -> PinnedIssuers:
         """Return the documents of both; the own ones take precedence."""
@@ -143,8 +145,9 @@ class Discovery:
 
     def note_proof(self, domain: str, issuer: str) -> None:
         """Mark the entries of `domain` and `issuer` as in use, since an email was proved."""
-        for name in dict.fromkeys((*self._chain(domain), *self._chain(issuer))):
-            self._documents.use(name)
+        for start in {domain, issuer}:  # most domains vouch for themselves
+            for name in self._chain(start):
+                self._documents.use(name)
 
     def _chain(self, name: str | None) -> Iterator[str]:
         """Yield a domain and the domains that it delegates to, as far as they are cached."""

@@ -37,12 +37,15 @@ from persona_profile.plugins import find_plugin, plugin_names
 from persona_profile.runtime.build import PACKAGE
 from persona_profile.settings import InvalidSettings, Settings, parse_settings
 from persona_profile.store.configured import BACKENDS_GROUP, is_self_made, open_ledger_store
+from persona_profile.store.ledger import HEAD_PARTITION
 from persona_profile.store.maintenance.archived_homes import ArchivedHomes
 from persona_profile.store.maintenance.needed_keys import NeededKeys
 
 STATE_FILE: Final = "storage-copy.state"
 
 _SCHEME = re.compile(r"([a-z][a-z0-9_.-]*)(\+[a-z0-9_]+)?://")
+
+_LEDGER_KEY: Final = "an index key of its time"
 
 
 def add_to(jobs: Any) -> None:
@@ -182,7 +185,8 @@ def _backup(options: argparse.Namespace) -> int:
         return 0
     size = byte_count(contents.file_bytes)
     print(f"Wrote {_contents_text(contents)} into {size}, in {seconds:.1f} s.", file=report)
-    print(f"Opening it needs {needed}; keep the keyring of today as long.", file=report)
+    keys = _LEDGER_KEY if options.ledger else needed
+    print(f"Opening it needs {keys}; keep the keyring of today as long.", file=report)
     return 0
 
 
@@ -220,7 +224,7 @@ def _restore(options: argparse.Namespace) -> int:
     print(
         f"The archive is whole: {_contents_text(contents)}, "
         f"of {contents.created_at} by {contents.software}.\n"
-        f"Opening it needs {needed}."
+        f"Opening it needs {_LEDGER_KEY if options.ledger else needed}."
     )
     if not options.check:
         print(f"Wrote {_count(written, 'partition')} in {seconds:.1f} s.")
@@ -242,13 +246,17 @@ def _restore_from(
         _archived_homes(settings) as homes,
         opened_demands(settings) if has_demands else nullcontext() as demands,
     ):
+        is_of_ledger = False
 
         def inspect(partition: bytes, items: Mapping[str, Item]) -> None:
+            nonlocal is_of_ledger
+            is_of_ledger |= partition == HEAD_PARTITION
             homes.check(partition, items)
             needed.add(partition, items)
 
         def accept(contents: Contents) -> None:
             progress.clear()
+            _check_kind(is_of_ledger=is_of_ledger, is_for_ledger=options.ledger)
             _check_keys(settings, needed, is_agreed=options.without_keys)
             if demands is not None:
                 demands.check(contents.started_at)
@@ -281,6 +289,18 @@ def _opened(settings: Settings, options: argparse.Namespace) -> Iterator[Backend
             backend.initialize()
         backend.check_schema()
         yield backend
+
+
+def _check_kind(*, is_of_ledger: bool, is_for_ledger: bool) -> None:
+    """Check that an archive is of the kind of store that it is for.
+
+    Raises:
+        CommandFailed: one of both is the ledger, the other one the store.
+    """
+    if is_of_ledger and not is_for_ledger:
+        raise CommandFailed("this archive is of a ledger: nothing was written; use --ledger")
+    if is_for_ledger and not is_of_ledger:
+        raise CommandFailed("this archive is of no ledger: nothing was written")
 
 
 def _check_keys(settings: Settings, needed: NeededKeys, *, is_agreed: bool) -> None:

@@ -27,9 +27,10 @@ from persona_profile.images.workers.answers import (
     read_rejection,
     read_renditions,
 )
-from persona_profile.images.workers.channel import MalformedMessage
+from persona_profile.images.workers.channel import MalformedMessage, Message
 from persona_profile.images.workers.pool import NoWorker, WorkerPool
 from persona_profile.images.workers.worker_process import WorkerProcess
+from persona_profile.runtime.demand import Demand
 from persona_profile.runtime.spans import span
 from persona_profile.runtime.stats import EventCounter, PictureStats
 
@@ -39,6 +40,9 @@ _CRASHES: Final = {signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE,
 
 _MIN_PART: Final = 0.25
 """The part of the processor time that a header and the encoding of the smallest image may take."""
+
+_MOVE_SECONDS: Final = 0.05
+"""The longest time until a running worker leaves the core that requests need."""
 
 logger = logging.getLogger(__name__)
 
@@ -52,6 +56,7 @@ class Renderer:
     Attributes:
         processor_seconds: processor time for an image of the most pixels; less for smaller images.
         deadline_seconds: time that a worker may take for one upload, from its start to the last byte.
+        demand: of requests other than uploads; while it is quiet, workers use all cores.
         uploads: by format and outcome; see `Upload`.
         pixels: decoded pixels by format, including tiles and alpha planes.
         processor_time: processor seconds of workers.
@@ -62,6 +67,7 @@ class Renderer:
     workers: WorkerPool
     processor_seconds: int
     deadline_seconds: float
+    demand: Demand = field(default_factory=Demand)
     uploads: EventCounter = field(default_factory=EventCounter)
     pixels: EventCounter = field(default_factory=EventCounter)
     processor_time: EventCounter = field(default_factory=lambda: EventCounter([()]))
@@ -159,7 +165,7 @@ class _Job:
         descriptor = self._held.enter_context(_descriptor(self._source))
         self._begin(descriptor)
         with self._failures_explained():
-            document, _ = self._worker.channel.receive(self._deadline)
+            document, _ = self._receive()
             if "needs" not in document:
                 raise self._rejection(document)
             self.format, self._needed_bytes, self._pixels = read_header(document, options.limits)
@@ -181,9 +187,7 @@ class _Job:
             seconds = self._seconds_for(self._pixels / most)
             self._worker.limit(self._needed_bytes, seconds, self._deadline)
             self._worker.channel.send({"go": True})
-            document, blobs = self._worker.channel.receive(
-                self._deadline, max_blobs=max_blobs, max_blob_bytes=max_blob_bytes
-            )
+            document, blobs = self._receive(max_blobs, max_blob_bytes)
             if member not in document:
                 raise self._rejection(document)
             return read(document[member], blobs)
@@ -203,8 +207,18 @@ class _Job:
             "processor_seconds": self._renderer.processor_seconds,
             "header_seconds": self._seconds_for(0),
         }
+        self._worker.use_all_cores(allowed=self._renderer.demand.is_quiet)
         with self._failures_explained():
             self._worker.begin(job, descriptor)
+
+    def _receive(self, max_blobs: int = 0, max_blob_bytes: int = 0) -> Message:
+        """Return the worker's next message. Meanwhile its cores follow the demand."""
+        channel = self._worker.channel
+        while (left := self._deadline - time.monotonic()) > 0:
+            self._worker.use_all_cores(allowed=self._renderer.demand.is_quiet)
+            if channel.wait(min(left, _MOVE_SECONDS)):
+                break
+        return channel.receive(self._deadline, max_blobs=max_blobs, max_blob_bytes=max_blob_bytes)
 
     def _end(self) -> None:
         self._worker.finish()

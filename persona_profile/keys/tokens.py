@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import secrets
 import struct
 import time
@@ -11,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from persona_profile.encoding import base64url_decode, base64url_encode, json_encode
+from persona_profile.encoding import base64url_decode, base64url_encode, json_decode_own, json_encode
 from persona_profile.images.formats import FORMATS
 from persona_profile.keys.records import KEY_BYTES, KeyRole, RecordKey
 from persona_profile.keys.service import Unreadable
@@ -107,7 +106,7 @@ class SessionTokens:
         Raises:
             Unreadable: the token is invalid.
         """
-        expires_at, key, *proofs = json.loads(_open(self._keys, self._PURPOSE, token))
+        expires_at, key, *proofs = json_decode_own(_open(self._keys, self._PURPOSE, token))
         try:
             opened = tuple(EmailProof(*proof) for proof in proofs)
         except TypeError:  # an older release sealed emails alone
@@ -277,7 +276,7 @@ class SuggestedPictureTokens:
         Raises:
             Unreadable: the text is invalid, or has expired.
         """
-        members = json.loads(_open(self._keys, self._PURPOSE, text))
+        members = json_decode_own(_open(self._keys, self._PURPOSE, text))
         expires_at, email, member, issuer, url = members
         if expires_at <= 1000 * self._clock():
             raise Unreadable

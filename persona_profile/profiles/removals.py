@@ -137,14 +137,12 @@ class PictureRemovals:
     def unlock(self, email: str) -> None:
         """Forget the removal of an email's picture, which ends its lock."""
         home, found = self._found(email)
-        forget_removal(self._backend, home)
-        _, left = self._found(email)
-        if left is None:
-            return
-        # On shards it may move to the partition that was read already, once.
-        may_have_moved = found is None and len(home.partitions) > 1
-        if may_have_moved or (found is not None and left.removed_at <= found.removed_at):
-            raise Conflict("it was written to another partition meanwhile")
+        left = found
+        for _ in home.partitions:  # while the index key changes it may move meanwhile, once
+            forget_removal(self._backend, home)
+            home, left = self._found(email)
+        if found is not None and left is not None and left.removed_at <= found.removed_at:
+            raise Conflict("it was written to an older partition meanwhile")
 
     def _settled(self, email: str) -> Home:
         """Return the home of an email, its items under their usual names."""

@@ -130,9 +130,16 @@ class ProblemTask(ErrorTask):  # type: ignore[misc]
         if status == 503:
             self.response_headers.append(("Retry-After", str(NO_ROOM_SECONDS)))
         self.channel.is_rejected = True
-        self.set_close_on_finish()
+        _end_connection(self)
         self.content_length = len(body)
         self.write(body)
+
+
+def _end_connection(task: Any) -> None:
+    """Announce that the connection ends with this answer."""
+    # waitress would promise a client of HTTP/1.0 that asks for it to keep the connection, too.
+    task.request.headers.pop("CONNECTION", None)
+    task.set_close_on_finish()
 
 
 class ApplicationTask(WSGITask):  # type: ignore[misc]
@@ -159,7 +166,7 @@ class ApplicationTask(WSGITask):  # type: ignore[misc]
         if self.request.rejection is not None:
             self.channel.is_rejected = True
         if self.channel.is_rejected or self.channel.server.services.lifecycle.is_stopping:
-            self.set_close_on_finish()
+            _end_connection(self)
         return bytes(super().build_response_header())
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import re
 from typing import Any, Final
 
 from waitress.parser import HTTPRequestParser, ParsingError
@@ -26,6 +27,8 @@ MAX_FRAMING_BYTES: Final = 4096
 """Bytes of chunk framing allowed beyond a sixteenth of the content, the share of 100-byte chunks."""
 
 _PIECE_BYTES: Final = 8192
+
+_TRANSFER_ENCODING = re.compile(rb"^transfer-encoding:[ \t]*(.*?)[ \t]*\r?$", re.MULTILINE)
 
 logger = logging.getLogger(__name__)
 
@@ -127,8 +130,27 @@ class StrictParser(HTTPRequestParser):  # type: ignore[misc]
             super().parse_header(header_plus)
         except ValueError:  # of the standard library, for an invalid address in brackets
             raise ParsingError("Bad URL") from None
+        self._check_framing(header_plus)
         # RFC 9112, 3.2; waitress joins several headers of one name by commas.
         host = self.headers.get("HOST")
         is_optional = self.version in ("", "1.0")
         if not (is_optional if host is None else is_host(host)):
             raise ParsingError("Bad Host")
+
+    def _check_framing(self, header_plus: bytes) -> None:
+        """Reject a head of which servers disagree where its body ends (RFC 9112, 6.1 and 6.3).
+
+        waitress reads the chunks of other versions than 1.1 as the next request of the connection.
+
+        Raises:
+            ParsingError: they disagree.
+        """
+        if self.version not in ("", "1.0", "1.1"):
+            raise ParsingError("Bad version")
+        lower = header_plus.lower()
+        if b"transfer-encoding" not in lower:
+            return
+        codings = _TRANSFER_ENCODING.findall(lower)
+        is_clear = codings == [b"chunked"] and self.chunked and "CONTENT_LENGTH" not in self.headers
+        if codings and not is_clear:
+            raise ParsingError("Bad framing")

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from typing import Final
 
-from persona_profile.encoding import base64url_decode, base64url_encode, json_encode
+from persona_profile.encoding import base64url_decode, base64url_encode, json_decode_own, json_encode
 from persona_profile.images import Rendition
 from persona_profile.keys.content_key_wraps import ContentKeyWrap, open_wraps
 from persona_profile.keys.records import RecordKey, is_record
@@ -78,7 +77,7 @@ class ProfileDocument:
             Unreadable: the plaintext has another form.
         """
         try:
-            document = json.loads(plaintext)
+            document = json_decode_own(plaintext)
             described = document["picture"]
             picture = described and Picture(
                 base64url_decode(described["id"]),

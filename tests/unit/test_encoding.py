@@ -15,6 +15,7 @@ from persona_profile.encoding import (
     base64url_decode,
     base64url_encode,
     json_decode,
+    json_decode_own,
     json_encode,
 )
 
@@ -213,6 +214,19 @@ def rejection(text, limit):
     with pytest.raises(MalformedText) as rejected:
         json_decode(text, limit)
     return str(rejected.value)
+
+
+@given(without_floats(nested=True))
+def test_json_of_this_service(value):
+    """JSON that the service has sealed, perhaps padded, is read as it was written."""
+    assert json_decode_own(json_encode(value).ljust(1024)) == value
+
+
+@pytest.mark.parametrize("text", [b"", b"{", b"\xff"])
+def test_json_of_this_service_is_damaged(text):
+    """A text that is not JSON is a ValueError, as callers expect."""
+    with pytest.raises(json.JSONDecodeError):
+        json_decode_own(text)
 
 
 def test_json_files_of_operators():

@@ -9,6 +9,7 @@ member `blobs` gives the length of each blob in bytes.
 from __future__ import annotations
 
 import json
+import select
 import socket
 import struct
 import time
@@ -48,6 +49,12 @@ class Channel:
         self._socket.sendall(head)
         for blob in blobs:
             self._socket.sendall(blob)
+
+    def wait(self, seconds: float) -> bool:
+        """Wait for the next message or the end of the other side; return whether one has come."""
+        events = select.poll()
+        events.register(self._socket, select.POLLIN)
+        return bool(events.poll(max(0.0, seconds) * 1000))
 
     def receive(
         self, until: float | None = None, *, max_blobs: int = 0, max_blob_bytes: int = 0

@@ -10,6 +10,7 @@ Messages from the service, with their answers:
     job, two descriptors     {"ended": status, "processor_seconds": seconds}   at the worker's end
     {"memory": bytes, "processor_seconds": seconds}
                              {"limited": true}    once the limits of the worker are set
+    {"all_cores": whether}   none: the worker and its successors use all cores, or leave one free
     {"stop": true}           none: the worker, if there is one, is killed
 """
 
@@ -67,10 +68,31 @@ def main() -> None:
         server.run()
 
 
+class _Cores:
+    """The cores of this process and of its worker.
+
+    While there are requests, one core of several is the service's: by priority alone, sign-ins wait
+    for milliseconds. A process may move between cores without privileges, also a confined one; a
+    priority, once lowered, could not be raised again.
+    """
+
+    def __init__(self) -> None:
+        self._all = sorted(os.sched_getaffinity(0))
+        self._is_fixed = ALL_CORES in sys.argv[1:] or len(self._all) == 1
+        self.use(os.getpid(), all_cores=False)
+
+    def use(self, *pids: int, all_cores: bool) -> None:
+        """Allow processes, which have a single thread, all cores or all but the first."""
+        for pid in () if self._is_fixed else pids:
+            with contextlib.suppress(OSError):  # where it is forbidden, the priority must suffice
+                os.sched_setaffinity(pid, self._all if all_cores else self._all[1:])
+
+
 class _ForkServer:
     def __init__(self, control: Channel, confinement: Confinement) -> None:
         self._control = control
         self._confinement = confinement
+        self._cores = _Cores()
         # A worker begins with a copy of this process.
         pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
         self._own_bytes = pages * resource.getpagesize()
@@ -84,6 +106,8 @@ class _ForkServer:
             elif "options" in message:
                 status, seconds = self._work(message, *descriptors)
                 self._control.send({"ended": status, "processor_seconds": seconds})
+            elif "all_cores" in message:
+                self._cores.use(os.getpid(), all_cores=message["all_cores"])
 
     def _work(self, job: dict[str, Any], connection: int, file: int) -> tuple[int, float]:
         """Fork a worker and wait for its end; return its status and its processor time."""
@@ -119,6 +143,8 @@ class _ForkServer:
             resource.prlimit(pid, resource.RLIMIT_AS, (limit, limit))
             resource.prlimit(pid, resource.RLIMIT_CPU, processor_limits(message["processor_seconds"]))
             self._control.send({"limited": True})
+        elif "all_cores" in message:
+            self._cores.use(os.getpid(), pid, all_cores=message["all_cores"])
         elif "stop" in message:
             os.kill(pid, signal.SIGKILL)
 
@@ -159,21 +185,11 @@ def _settle() -> None:
     os.close(nowhere)
     os.chdir("/")
     os.nice(NICENESS)
-    if ALL_CORES not in sys.argv[1:]:
-        _leave_a_core()
     # By system calls, as RLIMIT_FSIZE already forbids a buffered file.
     adjustment = os.open("/proc/self/oom_score_adj", os.O_WRONLY)
     os.write(adjustment, _KILLED_FIRST.encode())
     os.close(adjustment)
     forbid_dumps()  # last: it gives the files above to root
-
-
-def _leave_a_core() -> None:
-    """Leave a core of several to the service: by priority alone, sign-ins wait for milliseconds."""
-    cores = sorted(os.sched_getaffinity(0))
-    if len(cores) > 1:
-        with contextlib.suppress(OSError):  # where it is forbidden, the priority must suffice
-            os.sched_setaffinity(0, cores[1:])
 
 
 def _prepare_library() -> None:

@@ -59,6 +59,7 @@ class WorkerProcess:
         self._control = Channel(ours)
         self._lock = threading.Lock()
         self._ended: int | None = 0
+        self._has_all_cores = False
         self.processor_seconds = 0.0
 
     def is_alive(self) -> bool:
@@ -75,6 +76,13 @@ class WorkerProcess:
             answer, _ = self._control.receive(until)
         confinement: Mapping[str, str] = answer["confinement"]
         return confinement
+
+    def use_all_cores(self, *, allowed: bool) -> None:
+        """Allow the present worker and the next ones all cores, or leave one of several free."""
+        if allowed != self._has_all_cores:
+            self._has_all_cores = allowed
+            with self._lock, contextlib.suppress(OSError):  # its end is found by those who need it
+                self._control.send({"all_cores": allowed})
 
     def begin(self, job: dict[str, Any], file: int) -> None:
         """Fork a worker for a job; `channel` leads to it.

@@ -137,6 +137,32 @@ class TestBrokenFraming:
         [answer] = answers_in(ask(connect(), f"GET /v1/ HTTP/1.1\r\n{lines}\r\n".encode()))
         assert answer.status == status
 
+    @pytest.mark.parametrize(
+        ("version", "lines"),
+        [
+            ("1.0", "Transfer-Encoding: chunked"),
+            ("1.0", "Transfer-Encoding: chunked\r\nContent-Length: 0"),
+            ("0.9", "Transfer-Encoding: chunked"),
+            ("1.2", "Content-Length: 0"),
+            ("2.0", "Transfer-Encoding: chunked"),
+            ("1.1", "Transfer-Encoding: chunked\r\nContent-Length: 0"),
+            ("1.1", "Transfer-Encoding: chunked, chunked"),
+            ("1.1", "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked"),
+            ("1.1", "Transfer-Encoding:\r\nContent-Length: 0"),
+            ("1.1", "transfer-encoding: ,"),
+            ("1.1", "Transfer-Encoding:\r\n chunked"),
+        ],
+    )
+    def test_hidden_request(self, connect, version, lines):
+        """A body of which servers disagree where it ends is no second request (RFC 9112, 6.1)."""
+        head = (
+            f"POST /v1/sessions HTTP/{version}\r\nHost: a\r\nConnection: keep-alive\r\n{lines}\r\n\r\n"
+        )
+        hidden = b"GET /__lbheartbeat__ HTTP/1.1\r\nHost: a\r\n\r\n"
+        raw = head.encode() + b"0\r\n\r\n" * ("chunked" in lines and version == "1.1") + hidden
+        [answer] = answers_in(ask(connect(), raw).replace(b"HTTP/1.0 ", b"HTTP/1.1 "))
+        assert (answer.status, answer.headers["Connection"]) == (400, "close")
+
     def test_no_host_in_http_1_0(self, connect):
         """HTTP/1.0 has no Host, as heartbeats of old balancers."""
         [answer] = answers_in(ask(connect(), b"GET /__lbheartbeat__ HTTP/1.0\r\n\r\n"))

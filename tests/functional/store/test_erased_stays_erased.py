@@ -149,8 +149,15 @@ def test_copy_of_the_ledger(site):
     assert site.service.run("storage", "backup", "--ledger", str(copy)).returncode == 0
     other = "ledger.backend = sqlite\nledger.url = sqlite:///%(here)s/other.sqlite"
     target, _ = site.target("moved", other)
+    for archive, *options, problem in (
+        (copy, "--without-ledger", "this archive is of a ledger"),
+        (site.archive, "--ledger", "this archive is of no ledger"),
+    ):
+        done = run_command("-c", target, "storage", "restore", archive, *options)
+        assert (done.returncode, problem in done.stderr) == (1, True), done.stderr
     done = run_command("-c", target, "storage", "restore", "--ledger", copy)
     assert done.returncode == 0, done.stderr
+    assert "needs an index key" in done.stdout
     done = run_command("-c", target, "storage", "restore", site.archive, "--json")
     ledger = json.loads(done.stdout)["ledger"]
     first, _ = site.target("first")
