@@ -82,7 +82,7 @@ class Admission:
                 self._in_progress -= 1
                 self._places_held.subtract(claimants)
                 self._places_held += Counter()  # drops the claimants without a place
-                self._changed.notify_all()
+                self._give_places()
 
     @contextmanager
     def memory(self, needed: int, until: float) -> Iterator[None]:
@@ -96,6 +96,7 @@ class Admission:
             return is_its_turn and needed <= store.free
 
         with self._changed:
+            self._memory_queue.append(ticket)
             self._wait(self._memory_queue, ticket, until, fits)
             store.used += needed
         try:
@@ -112,15 +113,22 @@ class Admission:
 
     def _await_place(self, ticket: _Ticket, until: float) -> None:
         self._queue.append(ticket)
-        at_once = self._next() is ticket
-        self._queue.pop()
-        if not at_once and len(self._queue) >= self._max_queued:
+        self._give_places()
+        if not ticket.has_place and len(self._queue) > self._max_queued:
+            self._queue.pop()
             self._displace(ticket)
-        self._wait(self._queue, ticket, until, lambda: ticket.is_displaced or self._next() is ticket)
+            self._queue.append(ticket)
+        self._wait(self._queue, ticket, until, lambda: ticket.has_place or ticket.is_displaced)
         if ticket.is_displaced:
             raise self._overload()
-        self._in_progress += 1
-        self._places_held.update(ticket.claimants)
+
+    def _give_places(self) -> None:
+        """Give the free places to queued uploads, at once: they do not count as queued any longer."""
+        while (ticket := self._next()) is not None:
+            self._queue.remove(ticket)
+            ticket.has_place = True
+            self._in_progress += 1
+            self._places_held.update(ticket.claimants)
         self._changed.notify_all()
 
     def _next(self) -> _Ticket | None:
@@ -149,12 +157,11 @@ class Admission:
     def _wait(
         self, queue: deque[_Ticket], ticket: _Ticket, until: float, ready: Callable[[], bool]
     ) -> None:
-        queue.append(ticket)
         try:
             if not self._changed.wait_for(ready, max(0.0, until - time.monotonic())):
                 raise self._overload()
         finally:
-            if not ticket.is_displaced:
+            if ticket in queue:
                 queue.remove(ticket)
             self._changed.notify_all()
 
@@ -173,7 +180,7 @@ class _Ticket:
 
     def __init__(self, claimants: Sequence[Hashable]) -> None:
         self.claimants = tuple(claimants)
-        self.is_displaced = False
+        self.has_place = self.is_displaced = False
 
     def load(self, counts: Mapping[Hashable, int]) -> list[int]:
         """Return the counts of its claimants, the highest first."""

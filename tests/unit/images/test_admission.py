@@ -97,6 +97,26 @@ def test_no_queue(make):
     assert is_rejected(uploads.start("b")[0])
 
 
+def test_free_place_is_given_at_once(make):
+    """An upload whose place has become free is not queued any more, even before its thread runs."""
+    uploads = make(places=1, queue=1)
+    admission = uploads.admission
+    rejected = 0
+    for _ in range(40):
+        first = admission.place(["a"])
+        first.__enter__()
+        waiting, gate = uploads.start("b")
+        gate.set()
+        first.__exit__(None, None, None)
+        try:
+            with admission.place(["c"]):
+                pass
+        except Overloaded:
+            rejected += 1
+        waiting.result()
+    assert rejected == 0
+
+
 def test_wait_is_limited(make):
     """An upload that has waited too long is rejected, and loses its turn."""
     uploads = make(places=1, queue=2, patience=0.2)
