@@ -1,9 +1,10 @@
 """What each activity of the capacity model costs a real server: processor time, bytes, statements.
 
 `persona-profile serve` as in production, on a MariaDB of its own, asked by the load test's generator.
-First each activity alone, over a few connections; then all in the model's mix at a rate of their own,
-as people come. There each part takes longer than alone, as they compete for caches and interrupt each
-other: the costs are those alone times that factor of service, workers and database.
+Service and database share a core, the generator has the others. First each activity alone, over a few
+connections; then all in the model's mix at a rate of their own, as people come. There each part takes
+longer than alone, as they compete for caches and interrupt each other: the costs are those alone times
+that factor of service, workers and database.
 
 The median of the rounds, as JSON for `persona-profile model --costs FILE`.
 
@@ -215,7 +216,8 @@ def database_factor(found: Deployment) -> float:
         return sum(path.stat().st_size for path in found.database.folder.rglob("data/persona/*.ibd"))
 
     with closing(MysqlBackend.from_url(found.database.url)) as backend:
-        model = max((backend.list(each) for each in backend.scan(None, 1000)), key=len)
+        partitions = (backend.list(each) for each in backend.scan(None, 1000))
+        model = max(partitions, key=lambda items: sum(each.size for each in items))
         before = size()
         for _ in range(COPIES):
             items = [Put(each.name, os.urandom(each.size)) for each in model]
@@ -231,13 +233,18 @@ def main() -> None:
     parser.add_argument("--connections", type=int, default=4, help="requests under way at a time")
     parser.add_argument("--pictures", type=Path, default=Path("var/loadtest/pictures"))
     options = parser.parse_args()
+    *others, server = sorted(os.sched_getaffinity(0))
+    os.sched_setaffinity(0, others or {server})
     rounds = []
     for _ in range(options.rounds):
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
             identities.make(folder / "people", users=options.people)
             identities.mint(folder / "people")
-            with deployment(folder / "server", folder / "people" / "pinned-issuers.json") as found:
+            issuers = folder / "people" / "pinned-issuers.json"
+            with deployment(
+                folder / "server", issuers, cores={server}, database_cores={server}
+            ) as found:
                 bench = Bench(found, folder / "people", options.pictures, options.connections)
                 costs = dataclasses.asdict(measured(bench))
                 sizes = stored(bench)
