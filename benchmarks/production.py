@@ -26,7 +26,7 @@ from support.servers.services import free_port
 INI = Path(__file__).parent.parent / "production.ini"
 COMMAND = (str(Path(sys.executable).with_name("persona-profile")),)
 START_SECONDS = 90
-UNREACHED = "1000000000/minute"
+UNREACHED = "1000000000000/minute"
 LIMITS = (
     *("sessions_per_address", "failures_per_address", "proofs_per_issuer", "writes_per_email"),
     *("bytes_per_address", "bytes_per_email", "reads_per_picture", "pixels_per_email"),
