@@ -80,10 +80,12 @@ class Demands:
         """Check that the ledger has all entries since a backup's start.
 
         Raises:
-            CommandFailed: it may lack some.
+            CommandFailed: it may lack some, or the start is in the future.
         """
         if started.timestamp() > time.time() + CLOCK_SECONDS:
-            raise _failed(f"the backup's start, {_shown(started)}, is in the future: a clock is wrong")
+            raise CommandFailed(
+                f"the backup's start, {_shown(started)}, is in the future: it or a clock is wrong"
+            )
         try:
             span = self._ledger.span()
             if span is None:
@@ -131,7 +133,7 @@ class Demands:
         )
         if done.unreadable:
             text += (
-                f"\n{done.unreadable:,} profiles do not open with this keyring, and were not compared: "
+                f"\n{done.unreadable:,} profiles or locks do not open with this keyring and were left: "
                 "run `storage erase-again` with the keyring that opens them."
             )
         return text

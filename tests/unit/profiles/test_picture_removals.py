@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import astuple, replace
 from types import SimpleNamespace
 
@@ -69,6 +71,24 @@ def store(clock) -> Store:
 def removal_of(store: Store, email: str = ALICE) -> PictureRemoval | None:
     """Return the removal that the owner sees."""
     return store.profiles.profile(FOREVER, email).removal
+
+
+@contextmanager
+def moving_at(step: int, email: str) -> Iterator[Store]:
+    """Yield a store as of shards, whose emails move at a step of what is done; `email` has a lock."""
+    backend = Divided()
+    old, promoted = Store(OLD, backend), Store(PROMOTED, backend)
+    old.put_picture(ALICE)
+    old.removals.remove(email, DAY, "")
+    calls = iter(range(1000))
+
+    def move() -> None:
+        if next(calls) == step:
+            mover(backend, promoted).run()
+
+    backend.before_write = backend.before_read = move
+    yield promoted
+    backend.before_write = backend.before_read = lambda: None
 
 
 class TestRemoving:
@@ -458,20 +478,8 @@ class TestKeys:
     def test_moving_at_every_step_of_an_upload(self, email):
         """A lock that moves at any step of an upload holds, also where each partition is read alone."""
         for step in range(8):
-            backend = Divided()
-            old, promoted = Store(OLD, backend), Store(PROMOTED, backend)
-            old.put_picture(ALICE)
-            old.removals.remove(email, DAY, "")
-            calls = iter(range(1000))
-
-            def move(backend=backend, store=promoted, calls=calls, step=step) -> None:
-                if next(calls) == step:
-                    mover(backend, store).run()
-
-            backend.before_write = backend.before_read = move
-            with pytest.raises(PictureLocked):
+            with moving_at(step, email) as promoted, pytest.raises(PictureLocked):
                 promoted.put_picture(email)
-            backend.before_write = backend.before_read = lambda: None
             assert promoted.pictures(email) == []
             assert promoted.verify()[0] == []
 
@@ -492,19 +500,8 @@ class TestKeys:
     def test_moving_at_every_step_of_an_unlocking(self, email):
         """An email that moves at any step of its unlocking is unlocked afterwards, also on shards."""
         for step in range(6):
-            backend = Divided()
-            old, promoted = Store(OLD, backend), Store(PROMOTED, backend)
-            old.put_picture(ALICE)
-            old.removals.remove(email, DAY, "")
-            calls = iter(range(1000))
-
-            def move(backend=backend, store=promoted, calls=calls, step=step) -> None:
-                if next(calls) == step:
-                    mover(backend, store).run()
-
-            backend.before_write = backend.before_read = move
-            promoted.removals.unlock(email)
-            backend.before_write = backend.before_read = lambda: None
+            with moving_at(step, email) as promoted:
+                promoted.removals.unlock(email)
             assert not promoted.removals.is_locked(email)
 
     @pytest.mark.parametrize("action", ACTIONS)
