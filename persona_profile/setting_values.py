@@ -6,6 +6,7 @@ Messages never quote a value, which may be a secret.
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from ipaddress import ip_address
 from typing import Any, Final
 
@@ -77,7 +78,7 @@ def transit_url(value: str) -> str:
 def address(value: str) -> tuple[str, int]:
     """Read the host and port of an interface of this machine."""
     match = re.fullmatch(r"([0-9.]+|\[[0-9a-f:]+\]):([1-9][0-9]{0,4})", value)
-    if match is None or int(match[2]) > MAX_PORT:
+    if match is None or not _is_host(match[1]) or int(match[2]) > MAX_PORT:
         raise ValueError("must be the IP address and port of one interface, such as 127.0.0.1:9464")
     return match[1].strip("[]"), int(match[2])
 
@@ -95,10 +96,10 @@ def loopback(value: str) -> tuple[str, int] | str:
 def collector(value: str) -> str:
     """Read the URL of a collector, which has no secret."""
     match = re.fullmatch(rf"({_ORIGIN.pattern})/[A-Za-z0-9._~/-]*", value)
-    if match is None:
-        raise ValueError("must be a URL with a path, such as http://127.0.0.1:4318/v1/traces")
-    origin(match[1])
-    return value
+    with suppress(ValueError):
+        if match is not None and origin(match[1]):
+            return value
+    raise ValueError("must be a URL with a path, such as http://127.0.0.1:4318/v1/traces")
 
 
 def service_name(value: str) -> str:

@@ -148,7 +148,7 @@ def parse_url(
     form = f"must be {place}, or have ?host=name:port once for each host"
     try:
         parsed = make_url(url or "")
-    except ArgumentError:
+    except (ArgumentError, ValueError):  # quotes what it takes for the port: part of a password
         raise ValueError(form) from None
     if parsed.get_backend_name() not in schemes or not parsed.database:
         raise ValueError(form)

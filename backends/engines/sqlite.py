@@ -64,7 +64,7 @@ class SqliteBackend(SqlBackend):
         """
         try:
             parsed = make_url(url or "")
-        except ArgumentError:
+        except (ArgumentError, ValueError):
             raise ValueError("must be sqlite:///path") from None
         if parsed.get_backend_name() != "sqlite" or parsed.database in (None, "", ":memory:"):
             raise ValueError("must be sqlite:///path")

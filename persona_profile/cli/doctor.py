@@ -8,6 +8,7 @@ import logging
 import re
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any, Final
 
 from backends.findings import Level
@@ -15,6 +16,7 @@ from persona_profile.cli.config import SERVER, loader
 from persona_profile.cli.parts import reporting_all_faults
 from persona_profile.cli.serve import check_settings, listening
 from persona_profile.doctor import Result, examine, front, issuers, parts
+from persona_profile.setting_values import MAX_PORT
 
 _COLOURS: Final = {Level.OK: 32, Level.WARNING: 33, Level.FAILED: 31}
 _ADDRESS: Final = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\s:\[\]]+):([1-9][0-9]{0,4})")
@@ -39,9 +41,11 @@ def add_to(commands: Any) -> None:
 
 def _address(text: str) -> tuple[str, int]:
     match = _ADDRESS.fullmatch(text)
-    if match is None:
-        raise argparse.ArgumentTypeError("must be HOST:PORT")
-    return match[1].strip("[]"), int(match[2])
+    with suppress(UnicodeError):
+        if match is not None and int(match[2]) <= MAX_PORT:
+            match[1].encode("idna")  # as a connection does
+            return match[1].strip("[]"), int(match[2])
+    raise argparse.ArgumentTypeError(f"must be HOST:PORT, with a port up to {MAX_PORT}")
 
 
 def _doctor(options: argparse.Namespace) -> int:

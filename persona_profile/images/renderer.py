@@ -41,9 +41,6 @@ _CRASHES: Final = {signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE,
 _MIN_PART: Final = 0.25
 """The part of the processor time that a header and the encoding of the smallest image may take."""
 
-_MOVE_SECONDS: Final = 0.05
-"""The longest time until a running worker leaves the core that requests need."""
-
 logger = logging.getLogger(__name__)
 
 _T = TypeVar("_T")
@@ -207,18 +204,22 @@ class _Job:
             "processor_seconds": self._renderer.processor_seconds,
             "header_seconds": self._seconds_for(0),
         }
-        self._worker.use_all_cores(allowed=self._renderer.demand.is_quiet)
+        self._follow_demand()
         with self._failures_explained():
             self._worker.begin(job, descriptor)
 
     def _receive(self, max_blobs: int = 0, max_blob_bytes: int = 0) -> Message:
         """Return the worker's next message. Meanwhile its cores follow the demand."""
-        channel = self._worker.channel
-        while (left := self._deadline - time.monotonic()) > 0:
-            self._worker.use_all_cores(allowed=self._renderer.demand.is_quiet)
-            if channel.wait(min(left, _MOVE_SECONDS)):
-                break
-        return channel.receive(self._deadline, max_blobs=max_blobs, max_blob_bytes=max_blob_bytes)
+        return self._worker.channel.receive(
+            self._deadline,
+            max_blobs=max_blobs,
+            max_blob_bytes=max_blob_bytes,
+            meanwhile=self._follow_demand,
+        )
+
+    def _follow_demand(self) -> None:
+        """Let the worker use all cores exactly while there are no other requests."""
+        self._worker.use_all_cores(allowed=self._renderer.demand.is_quiet)
 
     def _end(self) -> None:
         self._worker.finish()

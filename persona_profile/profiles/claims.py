@@ -72,6 +72,7 @@ def website(value: str) -> str:
         or "@" in parts.netloc
         or "[" in parts.netloc  # an address: `urlsplit` has removed the brackets
         or "." not in host
+        or parts.port == 0
         or any(map(str.isspace, trimmed))
     ):
         raise InvalidClaim("must be an https URL")

@@ -13,11 +13,12 @@ import select
 import socket
 import struct
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 _LENGTH: Final = struct.Struct(">I")
 _MAX_HEAD_BYTES: Final = 64 * 1024
+_MEANWHILE_SECONDS: Final = 0.05
 
 Message = tuple[dict[str, Any], list[bytes]]
 
@@ -44,32 +45,37 @@ class Channel:
         start = _LENGTH.pack(len(head))
         if descriptors:
             socket.send_fds(self._socket, [start], descriptors)
-        else:
-            self._socket.sendall(start)
-        self._socket.sendall(head)
+            start = b""
+        # In one piece: between two pieces the receiver would run in the sender's place.
+        self._socket.sendall(start + head)
         for blob in blobs:
             self._socket.sendall(blob)
 
-    def wait(self, seconds: float) -> bool:
-        """Wait for the next message or the end of the other side; return whether one has come."""
-        events = select.poll()
-        events.register(self._socket, select.POLLIN)
-        return bool(events.poll(max(0.0, seconds) * 1000))
-
     def receive(
-        self, until: float | None = None, *, max_blobs: int = 0, max_blob_bytes: int = 0
+        self,
+        until: float | None = None,
+        *,
+        max_blobs: int = 0,
+        max_blob_bytes: int = 0,
+        meanwhile: Callable[[], None] = lambda: None,
     ) -> Message:
         """Return the document and the blobs of the next message. Descriptors with it are closed.
+
+        With a time `until`, `meanwhile` is called every 50 ms until the message is complete.
 
         Raises:
             EOFError: the other side is gone.
             TimeoutError: no complete message arrived until a time of `time.monotonic`.
             MalformedMessage: the other side violates the protocol.
         """
-        document, lengths = self._head(self._read(_LENGTH.size, until), until)
+
+        def read(length: int) -> bytes:
+            return self._read(length, until, meanwhile)
+
+        document, lengths = self._head(read(_LENGTH.size), read)
         if len(lengths) > max_blobs or any(each > max_blob_bytes for each in lengths):
             raise MalformedMessage
-        return document, [self._read(each, until) for each in lengths]
+        return document, [read(each) for each in lengths]
 
     def receive_with_descriptors(self, max_descriptors: int) -> tuple[dict[str, Any], list[int]]:
         """Return the next message's document and its file descriptors. See `receive`."""
@@ -77,8 +83,8 @@ class Channel:
         if not start:
             raise EOFError
         if len(start) < _LENGTH.size:
-            start += self._read(_LENGTH.size - len(start), None)
-        document, lengths = self._head(start, None)
+            start += self._read(_LENGTH.size - len(start))
+        document, lengths = self._head(start, self._read)
         if lengths:
             raise MalformedMessage
         return document, descriptors
@@ -87,13 +93,13 @@ class Channel:
         """Close the socket."""
         self._socket.close()
 
-    def _head(self, start: bytes, until: float | None) -> tuple[dict[str, Any], list[int]]:
+    def _head(self, start: bytes, read: Callable[[int], bytes]) -> tuple[dict[str, Any], list[int]]:
         """Return a message's document, and the sizes of its blobs in bytes."""
         [length] = _LENGTH.unpack(start)
         if length > _MAX_HEAD_BYTES:
             raise MalformedMessage
         try:
-            document = json.loads(self._read(length, until))
+            document = json.loads(read(length))
             lengths = list(document.pop("blobs"))
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
             raise MalformedMessage from None
@@ -101,15 +107,17 @@ class Channel:
             raise MalformedMessage
         return document, lengths
 
-    def _read(self, length: int, until: float | None) -> bytes:
+    def _read(
+        self,
+        length: int,
+        until: float | None = None,
+        meanwhile: Callable[[], None] = lambda: None,
+    ) -> bytes:
         data = bytearray(length)
         view = memoryview(data)
         while view:
             if until is not None:
-                left = until - time.monotonic()
-                if left <= 0:
-                    raise TimeoutError
-                self._socket.settimeout(left)
+                self._wait(until, meanwhile)
             try:
                 count = self._socket.recv_into(view)
             except ConnectionError:
@@ -118,3 +126,15 @@ class Channel:
                 raise EOFError
             view = view[count:]
         return bytes(data)
+
+    def _wait(self, until: float, meanwhile: Callable[[], None]) -> None:
+        """Wait for bytes, or the end of the other side."""
+        events = select.poll()
+        events.register(self._socket, select.POLLIN)
+        while True:
+            meanwhile()
+            left = until - time.monotonic()
+            if left <= 0:
+                raise TimeoutError
+            if events.poll(1000 * min(left, _MEANWHILE_SECONDS)):
+                return

@@ -177,7 +177,7 @@ def test_none_is_well(database):
         backend.ping()
 
 
-@pytest.mark.parametrize("url", ["", "nonsense", None, "mysql://", "sqlite:///x"])
+@pytest.mark.parametrize("url", ["", "nonsense", None, "mysql://", "sqlite:///x", "mysql://u:p/d"])
 def test_text_that_is_no_url(url):
     """A URL of another form is rejected."""
     with pytest.raises(ValueError, match="must be mysql://user:password@host/database"):

@@ -227,6 +227,14 @@ def test_wrong_number_of_processes(number):
     assert "--processes: must be a whole number from 1 to " in result.stderr
 
 
+@pytest.mark.parametrize("address", ["front", "front:0", "front:65536", "fro..nt:443", "[::1:443"])
+def test_wrong_address_of_the_front(address):
+    """Where nothing can listen is wrong usage."""
+    result = run("doctor", "--front", address)
+    assert result.returncode == 2
+    assert "--front: must be HOST:PORT" in result.stderr
+
+
 @pytest.mark.parametrize(
     ("before", "after", "message"),
     [

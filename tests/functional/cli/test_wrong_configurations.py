@@ -209,9 +209,19 @@ OF_SETTINGS = [
     setting("pictures.workers = -1", "pictures.workers: must be a whole number from 1 to 256"),
     setting("evp.dnssec = yes", "evp.dnssec: must be true or false"),
     setting("logging.format = xml", "logging.format: must be of mozlog, text"),
-    setting(
-        "metrics.listen = 127.0.0.1:65536",
-        "metrics.listen: must be the IP address and port of one interface, such as 127.0.0.1:9464",
+    *(
+        setting(
+            f"metrics.listen = {address}",
+            "metrics.listen: must be the IP address and port of one interface, such as 127.0.0.1:9464",
+        )
+        for address in ("127.0.0.1:65536", "127.0.0.256:9464", "[::1::]:9464")
+    ),
+    *(
+        setting(
+            f"traces.endpoint = http://{address}",
+            "traces.endpoint: must be a URL with a path, such as http://127.0.0.1:4318/v1/traces",
+        )
+        for address in ("127.0.0.1:4318", "127.0.0.1:99999/v1/traces", "exa..mple/v1/traces")
     ),
     setting(
         "evp.dns = 127.0.0.1:99999",
@@ -359,6 +369,15 @@ OF_OTHER_FILES = [
     setting_later(
         "backend = mysql\nbackend.url = mysql://u:hunter2@h:99999/d",
         "backend.url: a port must be a number from 1 to 65535",
+    ),
+    setting_later(
+        "backend = mysql\nbackend.url = mysql://u:hunter2/d",
+        "backend.url: must be mysql://user:password@host/database, "
+        "or have ?host=name:port once for each host",
+    ),
+    setting_later(
+        "backend = sqlite\nbackend.url = sqlite://u:hunter2/d",
+        "backend.url: must be sqlite:///path",
     ),
     setting_later(
         "backend = mysql\nbackend.url = mysql://u:hunter2@h/d?ssl_ac=x",

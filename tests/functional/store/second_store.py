@@ -13,6 +13,7 @@ from support.stores.store_world import EMAILS, ISSUER, World
 from support.stores.stores import everything
 
 from backends import Backend, ItemInfo
+from backends.copying.copy_state import CopyState, InvalidState, Pending
 from backends.copying.online_copy import CopyResult
 from persona_profile.errors import PictureLocked
 from persona_profile.keys.tokens import Session
@@ -80,7 +81,9 @@ class SecondStore:
             return
         self.foreign_writes += 1
         self._kept[email, field] = self._value(email, field)
-        if field == "profile" and self._lasting(email) == self._left.get(email, {}):
+        lasting = self._lasting(email)
+        is_as_left = lasting == self._left.get(email, {})
+        if field == "profile" and (is_as_left or (not lasting and self._is_in_doubt(email))):
             del self._kept[email, field]  # the profile was erased without a trace
 
     def _session(self, email: str) -> Session:
@@ -97,6 +100,17 @@ class SecondStore:
             each: [info for info in infos if not info.expires_at] for each, infos in found.items()
         }
         return {each: infos for each, infos in lasting.items() if infos}
+
+    def _is_in_doubt(self, email: str) -> bool:
+        """Return whether a killed copy can't know if it has written an email here."""
+        partitions = self.world.partitions(email)
+        try:
+            with CopyState(self.state) as state:
+                known = state.known([min(partitions), max(partitions)])
+        except InvalidState:
+            return False  # the copy is alive, and knows
+        found = [known.get(each) for each in partitions]
+        return any(isinstance(each, Pending) and not each.kept for each in found)
 
     def _watch(self, call: Call) -> None:
         """Fail if a copy has changed the write of a person."""

@@ -41,6 +41,9 @@ _LISTENS = re.compile(
 )
 """Text about a server's own addresses, also of `doctor`; MariaDB's about its clients and replicas."""
 
+_CRASH = re.compile(r"^To report this bug, see https://|^\S+\(\S*\)\[0x[0-9a-f]+\]$")
+"""Lines of MariaDB's report when it crashes, as on a full disk: a link, and names of functions."""
+
 _SOURCES = "\n".join(
     path.read_text()
     for package in (persona_profile, backends, loadtest)
@@ -91,7 +94,8 @@ def search(folder: Path) -> Searched:
     count = 0
     for path in logs:
         for line in path.read_text(errors="replace").splitlines():
-            lines.setdefault(_VARYING.sub("", line), line)
+            if not _CRASH.search(line):
+                lines.setdefault(_VARYING.sub("", line), line)
             count += 1
     for path in expositions:
         for line in path.read_text().splitlines():

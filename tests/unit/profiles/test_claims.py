@@ -125,6 +125,7 @@ def test_website_that_is_taken(url, stored):
         "https://alice.example@evil.example",
         "https://localhost",
         "https://alice.example:99999",
+        "https://alice.example:0",
         "https://alice.example:x",
         "https://[::1",
         "https://[v1.alice.example]/",

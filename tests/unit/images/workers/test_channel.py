@@ -36,6 +36,27 @@ def test_messages(ends):
     sender.join()
 
 
+def test_work_meanwhile(ends):
+    """Other work goes on while a message is incomplete, wherever it stands still."""
+    ours, (_, theirs) = Channel(ends[0]), ends
+    for length in range(3):
+        message = framed(b'{"blobs": [1]}') + b"x"
+        parts = [message[: 2 + 8 * length], message[2 + 8 * length :]]
+        calls = 0
+
+        def send_the_rest() -> None:
+            nonlocal calls
+            calls += 1
+            if calls % 3 == 0 and parts:  # noqa: B023
+                theirs.sendall(parts.pop(0))  # noqa: B023
+
+        received = ours.receive(
+            time.monotonic() + 60, max_blobs=1, max_blob_bytes=1, meanwhile=send_the_rest
+        )
+        assert received == ({}, [b"x"])
+        assert calls >= 6
+
+
 def test_files(ends, tmp_path):
     """A file descriptor crosses with a message."""
     ours, theirs = map(Channel, ends)
