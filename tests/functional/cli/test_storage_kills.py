@@ -1,5 +1,6 @@
 """Storage jobs that are killed at random instants, and whose database is killed: they go on."""
 
+import itertools
 import os
 import random
 import signal
@@ -12,10 +13,13 @@ from pathlib import Path
 import pytest
 from support.clients.commands import run_command
 from support.servers.mariadb import MariaDB
+from support.servers.spider import Shards
 from support.stores.sealed_store import FOREVER, Store, fill
 from support.stores.stores import Everything, everything
 
+from backends import Backend
 from backends.engines.mysql import MysqlBackend
+from backends.engines.spider import SpiderBackend
 from backends.engines.sqlite import SqliteBackend
 from persona_profile.keys.keyring import Keyring
 from persona_profile.keys.keyring_file import KeyringFile
@@ -28,6 +32,11 @@ public_origins = http://127.0.0.1:6543
 backend = {kind}
 backend.url = {url}
 """
+OPENERS: dict[str, Callable[[str], Backend]] = {
+    "mysql": MysqlBackend.from_url,
+    "spider": SpiderBackend.from_url,
+    "sqlite": SqliteBackend.from_url,
+}
 EMAILS = 250
 RATE = 2
 """MiB a second: so the jobs take about a second."""
@@ -36,11 +45,19 @@ BULK = 60_000
 
 
 class Stores:
-    """A full store and an empty one, with a settings file each."""
+    """A full store and an empty one, with a settings file each.
 
-    def __init__(self, folder: Path, mariadb: MariaDB | None) -> None:
+    Args:
+        folder: of settings, keyring and files.
+        mariadb: the server of the stores; None for SQLite.
+        shards: the servers of the empty store instead.
+    """
+
+    def __init__(self, folder: Path, mariadb: MariaDB | None, shards: Shards | None = None) -> None:
         self.folder = folder
-        self._mariadb = mariadb
+        self._mariadb, self._shards = mariadb, shards
+        if shards is not None:
+            shards.make_databases()
         self._number = 0
         keyring = Keyring.generate(datetime.now(UTC))
         KeyringFile(folder / "keyring.json").create(keyring)
@@ -54,23 +71,32 @@ class Stores:
 
     def make(self, name: str) -> None:
         """Make an empty store in the place of another one."""
-        if self._mariadb is None:
+        if self._shards is not None and name == "empty":
+            self._shards.empty()
+            kind, url = "spider", self._shards.admin_url
+        elif self._mariadb is None:
             for file in self.folder.glob(f"{name}.sqlite*"):
                 file.unlink()
-            url = f"sqlite:///{self.folder}/{name}.sqlite"
+            kind, url = "sqlite", f"sqlite:///{self.folder}/{name}.sqlite"
         else:
             self._mariadb.query(f"CREATE OR REPLACE DATABASE {name} CHARACTER SET binary")
             self._mariadb.query(f"GRANT ALL ON {name}.* TO persona@'127.0.0.1'")
-            url = self._mariadb.url.removesuffix("persona") + name
-        kind = "sqlite" if self._mariadb is None else "mysql"
+            kind, url = "mysql", self._mariadb.url.removesuffix("persona") + name
         (self.folder / f"{name}.ini").write_text(INI.format(kind=kind, url=url))
         assert self.run("-c", f"{name}.ini", "storage", "init") == 0
         self.urls[name] = url
 
-    def open(self, name: str) -> SqliteBackend | MysqlBackend:
+    def open(self, name: str) -> Backend:
         """Open a store."""
-        kind = SqliteBackend if self._mariadb is None else MysqlBackend
-        return kind.from_url(self.urls[name])
+        url = self.urls[name]
+        return OPENERS[url.partition(":")[0]](url)
+
+    @property
+    def server(self) -> MariaDB:
+        """A database server that jobs need."""
+        server = self._shards.servers[-1] if self._shards is not None else self._mariadb
+        assert server is not None
+        return server
 
     def everything(self, name: str) -> Everything:
         """Return all items of a store."""
@@ -84,10 +110,12 @@ class Stores:
         return done.returncode
 
 
-@pytest.fixture(scope="module", params=["sqlite", "mysql"])
+@pytest.fixture(scope="module")
 def stores(tmp_path_factory, request) -> Stores:
     """A full store and an empty one."""
     folder = tmp_path_factory.mktemp("killed")
+    if request.param == "spider":
+        return Stores(folder, None, request.getfixturevalue("shards"))
     server = None
     if request.param == "mysql":
         server = request.getfixturevalue("mariadb")
@@ -141,7 +169,14 @@ def disturbed(
 
 
 @pytest.mark.timeout(3600)
-@pytest.mark.parametrize("job", JOBS)
+@pytest.mark.parametrize(
+    ("stores", "job"),
+    [
+        *itertools.product(("sqlite", "mysql"), JOBS),
+        pytest.param("spider", "copy", marks=pytest.mark.alone),
+    ],
+    indirect=["stores"],
+)
 def test_job_killed(stores, job, pytestconfig):
     """A job that is killed at any instant goes on when it is started again, and ends equal."""
 
@@ -153,10 +188,16 @@ def test_job_killed(stores, job, pytestconfig):
 
 
 @pytest.mark.timeout(3600)
-@pytest.mark.parametrize("stores", ["mysql"], indirect=True)
-@pytest.mark.parametrize("job", ["backup", "restore", "copy"])
+@pytest.mark.parametrize(
+    ("stores", "job"),
+    [
+        *(("mysql", job) for job in ("backup", "restore", "copy")),
+        pytest.param("spider", "restore", marks=pytest.mark.alone),
+    ],
+    indirect=["stores"],
+)
 def test_database_killed(stores, job, pytestconfig):
     """A job whose database is killed at any instant goes on after the start of both."""
-    server = stores._mariadb
+    server = stores.server
     kills = pytestconfig.getoption("--job-kills")
     disturbed(stores, job, kills, lambda _: server.signal(signal.SIGKILL), server.start)
