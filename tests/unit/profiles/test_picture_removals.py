@@ -456,6 +456,16 @@ class TestKeys:
         with pytest.raises(PictureLocked):
             ended.put_picture(email)
 
+    def test_under_a_destroyed_index_key(self):
+        """What a machine with an older keyring writes is no damage to those who destroyed its key."""
+        world = World()
+        world.old.write(ALICE)
+        world.move()
+        for reason in ("Not you.", "A logo."):
+            world.promoted.removals.remove(ALICE, DAY, reason)
+            assert world.ended.verify()[0] == []
+            assert removal_of(world.ended).reason == reason
+
     @pytest.mark.parametrize("at", range(1, 16))
     def test_removing_at_every_step_of_a_move(self, at):
         """A removal at any step of a move removes the picture, and holds for everybody afterwards."""
