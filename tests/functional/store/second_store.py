@@ -70,8 +70,9 @@ class SecondStore:
         self._kept.clear()
 
     def after_waiting(self) -> None:
-        """Accept that marks may have expired."""
-        self._kept = {each: self._value(*each) for each in self._kept}
+        """Accept that marks may have expired, without a trace."""
+        values = {each: self._value(*each) for each in self._kept}
+        self._kept = {each: value for each, value in values.items() if value or each[1] != "mark"}
 
     def _write(self, email: str, field: str, write: Callable[[], object]) -> None:
         before = self.world.listing(self.store, email)

@@ -166,6 +166,7 @@ class StoreMachine(RuleBasedStateMachine):
 
     # What operators do.
 
+    @precondition(lambda self: self.may_remove_pictures())
     @rule(at=MACHINES, email=ANY_EMAIL, has_lock=st.sampled_from([True, True, False]), how=HOW)
     def remove_picture(self, at: int, email: str, *, has_lock: bool, how: How) -> None:
         """A picture is removed by an operator."""
@@ -173,6 +174,7 @@ class StoreMachine(RuleBasedStateMachine):
         work = RemovePicture(self.world, self.machine(at), email, has_lock, reason)
         self.runner.start(work, how)
 
+    @precondition(lambda self: self.may_remove_pictures())
     @rule(at=MACHINES, email=ANY_EMAIL, how=HOW)
     def unlock(self, at: int, email: str, how: How) -> None:
         """A lock is ended."""
@@ -213,6 +215,8 @@ class StoreMachine(RuleBasedStateMachine):
         """The older key of a kind is destroyed, if nothing in the first store needs it."""
         kinds = self.world.retired_kinds()
         self.replace_second_store()
+        while found := self.runner.of_kind(RemovePicture, Unlock):
+            self.runner.go(found[0])
         work = Destroy(self.world, self.world.first, kinds[number % len(kinds)])
         self.runner.start(work, how)
 
@@ -340,6 +344,14 @@ class StoreMachine(RuleBasedStateMachine):
 
     def may_change_keys(self) -> bool:
         return self.world.in_step and not self.runner.of_kind(Destroy)
+
+    def may_remove_pictures(self) -> bool:
+        """Return whether no machine has an index key that another one has destroyed.
+
+        Under that key a lock lasts, for the one machine, until it gets the keyring.
+        """
+        first, second = (machine.keys.index_versions for machine in self.world.machines)
+        return set(second) <= set(first) and not self.runner.of_kind(Destroy)
 
     def check_restored(self, work: Backup) -> None:
         """Fail unless a backup holds each email in one state that was while it was made."""
