@@ -14,8 +14,8 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
@@ -34,7 +34,8 @@ LIMITS = (
 )
 
 
-class Served(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Served:
     """A server: its process id, and the ports of loopback of its answers and its metrics.
 
     Attributes:
@@ -45,7 +46,7 @@ class Served(NamedTuple):
     port: int
     metrics_port: int = 0
     command: Sequence[str] = ()
-    environment: Mapping[str, str] = {}
+    environment: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def origin(self) -> str:

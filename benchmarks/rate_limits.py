@@ -25,10 +25,10 @@ HITS = 5000
 
 def compare(name: str, clients: Clients, off: Served, on: Served) -> None:
     """Run both in turns and print the ratios."""
-    tokens = {server.port: clients.token(server.port) for server in (off, on)}
+    tokens = {server: clients.token(server.port) for server in (off, on)}
     for what, prepare in (
         ("POST /v1/sessions (2 hits)", lambda _server: clients.sessions()),
-        ("PATCH /v1/profiles/EMAIL (1 hit)", lambda server: [[edit(tokens[server.port])]] * CONNECTIONS),
+        ("PATCH /v1/profiles/EMAIL (1 hit)", lambda server: [[edit(tokens[server])]] * CONNECTIONS),
     ):
         ratios = []
         for _ in range(ROUNDS):

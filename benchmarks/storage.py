@@ -63,6 +63,12 @@ def driver_connection(url: str) -> pymysql.Connection:
     )
 
 
+def random_bytes(size: int) -> str:
+    """Return an expression; the server's function makes 1,024 bytes at the most."""
+    sizes = [min(1024, size - start) for start in range(0, size, 1024)]
+    return f"CONCAT({', '.join(f'RANDOM_BYTES({each})' for each in sizes)})"
+
+
 def fill_mysql(url: str, profiles: int) -> None:
     """Write profiles by the server itself: it knows how to make numbers, hashes and random bytes."""
     with closing(driver_connection(url)) as connection, connection.cursor() as cursor:
@@ -71,7 +77,7 @@ def fill_mysql(url: str, profiles: int) -> None:
             for name, size in (("key", KEY_BYTES), ("profile", PROFILE_BYTES)):
                 rows = (
                     f"SELECT CONCAT(X'01', UNHEX(SHA2(seq, 256))), '{name}', "
-                    f"1 + FLOOR(RAND() * 9e18), NULL, RANDOM_BYTES({size}) FROM seq_{start}_to_{end}"
+                    f"1 + FLOOR(RAND() * 9e18), NULL, {random_bytes(size)} FROM seq_{start}_to_{end}"
                 )
                 cursor.execute(f"INSERT INTO items {COLUMNS} {rows}")
 
