@@ -55,7 +55,6 @@ class Runner:
         tokens: the latest sessions.
         stale: former states of profiles.
         unclean: emails whose killed writes may have left items behind.
-        half_removed: emails whose picture may have outlived a lock, as its removal was killed.
     """
 
     def __init__(self, world: World) -> None:
@@ -64,7 +63,6 @@ class Runner:
         self.tokens: list[Token] = []
         self.stale: list[str] = ["0" * 16]
         self.unclean: set[str] = set()
-        self.half_removed: set[str] = set()
 
     def start(self, work: Work, how: How) -> None:
         """Run work, wholly or partly."""
@@ -134,7 +132,7 @@ class Runner:
     def is_removed(self, email: str) -> bool:
         """Return whether no removal and no upload of an email is unfinished."""
         work = [work for work, _ in self.paused if isinstance(work, RemovePicture | Upload)]
-        return email not in self.half_removed and all(each.email != email for each in work)
+        return email not in self.world.half_removed and all(each.email != email for each in work)
 
     def _watched(self, work: Work, backend: Stepped) -> object:
         """Run work; check the store after each call that may have changed it."""
@@ -166,7 +164,7 @@ class Runner:
             if isinstance(work, Erase):
                 self.unclean.discard(work.email)
             if isinstance(work, RemovePicture):
-                self.half_removed.discard(work.email)
+                self.world.half_removed.discard(work.email)
             if isinstance(work, Move) and not self.paused:
                 self.unclean.clear()
                 self._check_tidy()
@@ -175,7 +173,7 @@ class Runner:
         if isinstance(work, Write):
             self.unclean.add(work.email)
         if isinstance(work, RemovePicture | Upload):
-            self.half_removed.add(work.email)
+            self.world.half_removed.add(work.email)
 
     def _check_tidy(self) -> None:
         """Fail if a finished mover left more than profiles and current pictures."""

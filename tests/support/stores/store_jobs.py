@@ -40,6 +40,14 @@ class Move(Work):
         with lease(self.world, backend) as held:
             return self._move(backend, held.keep)
 
+    def may_change(self, email: str, before: View, after: View) -> bool:
+        # A removal that the mover has read before an unlock comes back; the owner sees it.
+        is_back = after.removal in self.world.removed_at and before.removal == ""
+        if is_back and self.world.unlocked[email] >= self.began:
+            self.world.half_removed.add(email)
+            return after[:2] == before[:2]
+        return False
+
     def acknowledged(self, result: object) -> None:
         assert result.is_complete
         assert not result.unreadable
@@ -73,6 +81,7 @@ class RemovePicture(Work):
         if before[2:] != after[2:]:
             if before.is_locked and not self.has_lock:  # its end stays
                 self.world.removed_at[self.reason] = self.world.removed_at[before.removal]
+            self.world.half_removed.add(email)
             is_locked = before.is_locked or self.has_lock
             return after == before._replace(removal=self.reason, is_locked=is_locked)
         return after == before._replace(profile=before.profile._replace(picture=None))
@@ -92,6 +101,7 @@ class Unlock(Work):
     email: str
 
     def run(self, backend: Backend) -> object:
+        self.world.unlocked[self.email] = len(self.world.history)
         return self.machine.removals(backend).unlock(self.email)
 
     def may_change(self, email: str, before: View, after: View) -> bool:

@@ -138,7 +138,8 @@ class Upload(Write):
         mine = before.profile._replace(picture=None)
         if before.is_locked and before.profile.picture == self.value.encode():
             return after == before._replace(profile=mine)  # the first upload has missed the lock
-        if before.is_locked and before.profile != BLANK:
+        is_settled = before.is_locked and email not in self.world.half_removed
+        if is_settled and before.profile != BLANK:
             return False
         return super().may_change(email, before, after)
 

@@ -165,6 +165,8 @@ class World:
         monotonic: seconds for leases.
         history: the views since the beginning, one for each change.
         removed_at: the earliest begin of operators' removals, by their reasons.
+        half_removed: emails whose picture may outlive a lock, until a removal of it has ended.
+        unlocked: the index in the history at the last begin of an unlock, by email.
     """
 
     def __init__(self, make_store: Callable[[Clock], Backend]) -> None:
@@ -179,6 +181,8 @@ class World:
         self.expired = dict.fromkeys(EMAILS, 0)
         self.index_versions = {1}
         self.removed_at: dict[str, float] = {}
+        self.half_removed: set[str] = set()
+        self.unlocked = dict.fromkeys(EMAILS, -1)
 
     @property
     def machines(self) -> tuple[Machine, Machine]:
