@@ -17,6 +17,8 @@ uses the destination already, or that source and destination were swapped.
 - Of each copied partition the state has the hash, and fingerprints of its items that expire.
 - Before a write, the state gets fingerprints of the partition's present items, by version, and of the
   new items, by value. After a crash these separate the copy's own items from foreign ones.
+- A profile that is erased in the destination after a write, before the copy has noted that write,
+  looks like a write that never arrived: the next copy writes it again.
 - The copy decides about a page of partitions before it writes or notes any of them. Every write names
   the versions of that decision.
 """

@@ -13,7 +13,7 @@ from support.stores.store_world import EMAILS, ISSUER, World
 from support.stores.stores import everything
 
 from backends import Backend, ItemInfo
-from backends.copying.copy_state import CopyState, InvalidState, Pending
+from backends.copying.copy_state import CopyState, Pending
 from backends.copying.online_copy import CopyResult
 from persona_profile.errors import PictureLocked
 from persona_profile.keys.tokens import Session
@@ -41,6 +41,9 @@ class SecondStore:
 
     def copy(self) -> Copy:
         """Return a copy to this store."""
+        for email in EMAILS:
+            if not self._lasting(email) and self._is_in_doubt(email):
+                self._kept.pop((email, "profile"), None)
         return Copy(
             self.world,
             self.world.first,
@@ -82,9 +85,7 @@ class SecondStore:
             return
         self.foreign_writes += 1
         self._kept[email, field] = self._value(email, field)
-        lasting = self._lasting(email)
-        is_as_left = lasting == self._left.get(email, {})
-        if field == "profile" and (is_as_left or (not lasting and self._is_in_doubt(email))):
+        if field == "profile" and self._lasting(email) == self._left.get(email, {}):
             del self._kept[email, field]  # the profile was erased without a trace
 
     def _session(self, email: str) -> Session:
@@ -103,13 +104,10 @@ class SecondStore:
         return {each: infos for each, infos in lasting.items() if infos}
 
     def _is_in_doubt(self, email: str) -> bool:
-        """Return whether a killed copy can't know if it has written an email here."""
+        """Return whether the last copy has left no note of whether it has written an email here."""
         partitions = self.world.partitions(email)
-        try:
-            with CopyState(self.state) as state:
-                known = state.known([min(partitions), max(partitions)])
-        except InvalidState:
-            return False  # the copy is alive, and knows
+        with CopyState(self.state) as state:
+            known = state.known([min(partitions), max(partitions)])
         found = [known.get(each) for each in partitions]
         return any(isinstance(each, Pending) and not each.kept for each in found)
 
