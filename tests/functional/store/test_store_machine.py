@@ -424,6 +424,7 @@ def test_everything_at_once(request, machine, share):
             max_examples=request.config.getoption("--store-examples") // share,
             stateful_step_count=40,
             deadline=None,
+            report_multiple_bugs=False,  # to shrink one takes minutes
             suppress_health_check=list(HealthCheck),
         ),
     )
