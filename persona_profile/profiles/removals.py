@@ -109,19 +109,19 @@ class PictureRemovals:
         return home, None
 
     def _put(self, removal: PictureRemoval, home: Home) -> None:
-        """Write a removal, over the one that was found with a home.
+        """Write a removal, over those that were found with a home.
 
         Raises:
             Conflict: another operator has written one meanwhile, or the keys were replaced.
         """
-        *older, newest = self._keys.partitions(removal.email)
-        put = removal.put(self._keys, newest)
-        found = dict(home.removals).get(newest)
-        self._backend.apply(newest, [replace(put, if_version=found.version if found else ABSENT)])
-        for partition in older:
-            self._backend.apply(partition, [removal.put(self._keys, partition)])
-        wrapped, _ = self._keys.split(put.value)
-        if not self._keys.is_lasting(newest, wrapped):
+        found = {partition: item.version for partition, item in home.removals}
+        partitions = self._keys.partitions(removal.email)
+        puts = {each: removal.put(self._keys, each) for each in reversed(partitions)}
+        for partition, put in puts.items():  # the newest first: it is read first
+            expected = found.get(partition, ABSENT)
+            self._backend.apply(partition, [replace(put, if_version=expected)])
+        wrapped, _ = self._keys.split(puts[partitions[-1]].value)
+        if not self._keys.is_lasting(partitions[-1], wrapped):
             raise Conflict("the keys were replaced meanwhile")
 
     def is_locked(self, email: str) -> bool:

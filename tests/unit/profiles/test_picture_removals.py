@@ -466,6 +466,16 @@ class TestKeys:
             assert world.ended.verify()[0] == []
             assert removal_of(world.ended).reason == reason
 
+    @pytest.mark.parametrize("at", range(1, 7))
+    def test_two_operators(self, at):
+        """A lock holds for every machine whatever another operator's removal does at that time."""
+        world = World()
+        world.old.write(ALICE)
+        world.backend.arm(at, lambda: world.promoted.removals.remove(ALICE, DAY, "Not you."))
+        world.promoted.removals.remove(ALICE, None, "")
+        assert world.backend.at == -1
+        assert all(removal_of(each).is_locked for each in (world.old, world.promoted))
+
     @pytest.mark.parametrize("at", range(1, 16))
     def test_removing_at_every_step_of_a_move(self, at):
         """A removal at any step of a move removes the picture, and holds for everybody afterwards."""
