@@ -119,7 +119,7 @@ class PartitionCheck:
         except Unreadable:
             is_readable = False
         else:
-            # A machine with an older keyring may have written it; then nobody can tell, and it expires.
+            # What a machine with an older keyring has written may be of anybody; it expires.
             is_older = self._partition[0] not in self._keys.index_versions
             is_readable = is_older or self._partition in self._keys.partitions(removal.email)
         if not is_readable:
