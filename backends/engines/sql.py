@@ -12,6 +12,7 @@ from abc import abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import lru_cache, partial
 from itertools import islice
 from operator import itemgetter
 from typing import Any, ClassVar, Final, TypeVar, cast
@@ -51,13 +52,16 @@ from backends import (
     new_version,
 )
 from backends.engines import migrations, statements
-from backends.engines.statements import BULK, SMALL, Step
+from backends.engines.statements import BULK, SMALL, Step, Text
 
 MAX_PAUSE_SECONDS: Final = 0.25
 """The longest pause between two attempts."""
 
 TRIAL_PARTITION: Final = b"\x00"
 """The partition of trial writes; no email has it."""
+
+READ_TEXTS: Final = 256
+"""The kept texts of reads; requests need few, and jobs one for each number of partitions."""
 
 MAX_LOSSES: Final = 3
 """Connections that an operation may lose: a server that breaks off every time, as it does when a
@@ -116,9 +120,11 @@ class SqlBackend(Backend):
         self._lock = threading.Lock()
         self._retries: Counter[str] = Counter()
         self._insert_texts: dict[tuple[str, int, bool], str] = {}
+        dialect = engine.dialect
+        self._read_text = lru_cache(READ_TEXTS)(partial(statements.text_of_read, dialect=dialect))
 
     def get_many(self, addresses: Iterable[Address]) -> Mapping[Address, Item]:
-        statement = statements.read(addresses, self._now())
+        statement = statements.read(addresses, self._now(), self._read_text)
         rows = self._read_whole(statement) if statement is not None else ()
         return {
             Address(partition, name.decode("ascii")): Item(value, version, expires_at)
@@ -267,11 +273,13 @@ class SqlBackend(Backend):
         """Yield a SELECT over all partitions for each part of a table that is asked on its own."""
         yield select
 
-    def _read_whole(self, statement: Executable) -> Sequence[Any]:
+    def _read_whole(self, statement: Executable | Text) -> Sequence[Any]:
         """Return the rows of a SELECT that may read two tables, as they were at one instant."""
         return self._read(statement)  # one statement has one view of the data
 
-    def _read(self, statement: Executable) -> Sequence[Any]:
+    def _read(self, statement: Executable | Text) -> Sequence[Any]:
+        if isinstance(statement, Text):
+            return self._retrying(lambda connection: connection.exec_driver_sql(*statement).all())
         return self._retrying(lambda connection: connection.execute(statement).all())
 
     def _write(self, steps: Sequence[Step], has_arrived: Callable[[], bool]) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, groupby
-from typing import Any, Final, cast
+from typing import Any, Final, NamedTuple, cast
 
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
@@ -77,6 +77,19 @@ class Step:
         return self.if_exists()
 
 
+class Text(NamedTuple):
+    """A statement as text, with its parameters in order."""
+
+    text: str
+    parameters: tuple[Any, ...]
+
+
+TextOf = Callable[[str, tuple[tuple[int, int], ...]], str]
+"""Returns `text_of_read` of a table's name and sizes, which SQLAlchemy takes long to make."""
+
+_Group = tuple[list[bytes], list[bytes]]
+"""Partitions, and names of items that are wanted in each of them."""
+
 InsertText = Callable[[sa.TableClause, int, bool], str]
 """Returns the text of an INSERT of so many rows into a table; it may replace rows."""
 
@@ -86,19 +99,30 @@ def table_of(name: str) -> sa.TableClause:
     return BULK if "/" in name else SMALL
 
 
-def read(addresses: Iterable[Address], now: int) -> Executable | None:
+def read(addresses: Iterable[Address], now: int, text_of: TextOf) -> Executable | Text | None:
     """Return a SELECT of the live items at some addresses; None without addresses."""
     wanted: dict[sa.TableClause, dict[bytes, set[bytes]]] = {}
     for partition, name in addresses:
         by_partition = wanted.setdefault(table_of(name), {})
         by_partition.setdefault(partition, set()).add(name.encode("ascii"))
-    reads = [
-        sa.select(table).where(_addressed(table, by_partition), _is_live(table, now))
-        for table, by_partition in wanted.items()
+    if len(wanted) == 1:
+        [(table, by_partition)] = wanted.items()
+        return _text_of_one(table, _alike(by_partition), now, text_of)
+    reads = [_live_at(table, _alike(by_partition), now) for table, by_partition in wanted.items()]
+    return sa.union_all(*reads) if reads else None
+
+
+def text_of_read(table: str, sizes: Sequence[tuple[int, int]], dialect: Any) -> str:
+    """Return the text of a SELECT of one table, by the numbers of partitions and names in each group.
+
+    Its parameters are those of `_text_of_one`.
+    """
+    groups = [
+        ([b"%d.%d" % (number, each) for each in range(partitions)], [b""] * names)
+        for number, (partitions, names) in enumerate(sizes)
     ]
-    if len(reads) <= 1:
-        return reads[0] if reads else None
-    return sa.union_all(*reads)
+    select = _live_at(SMALL if table == SMALL.name else BULK, groups, 0)
+    return _compiled(select, dialect)
 
 
 def list_items(partitions: Sequence[bytes], now: int) -> Executable:
@@ -189,9 +213,14 @@ def batch(
 
 def insert_of_rows(insert: Any, rows: int, dialect: Any) -> str:
     """Return the text of an INSERT of so many rows; its parameters are those of each row in turn."""
-    row = dict.fromkeys((*KEY, *CONTENT), b"")
+    return _compiled(insert.values([dict.fromkeys((*KEY, *CONTENT), b"")] * rows), dialect)
+
+
+def _compiled(statement: Any, dialect: Any) -> str:
+    """Return the text of a statement with its parameters by position."""
     style = "format" if dialect.paramstyle == "pyformat" else dialect.paramstyle
-    return str(insert.values([row] * rows).compile(dialect=type(dialect)(paramstyle=style)))
+    options = {"render_postcompile": True}
+    return str(statement.compile(dialect=type(dialect)(paramstyle=style), compile_kwargs=options))
 
 
 def by_key(statement: Any, table: sa.TableClause, partition: bytes, name: bytes) -> Any:
@@ -230,21 +259,40 @@ def _is_live(table: sa.TableClause, now: int) -> sa.ColumnElement[bool]:
     return sa.or_(table.c.expires_at.is_(None), table.c.expires_at > now)
 
 
-def _addressed(table: sa.TableClause, wanted: Mapping[bytes, set[bytes]]) -> sa.ColumnElement[bool]:
-    """Return the condition for items of several partitions, given as names by partition.
-
-    One list has all partitions, so that a sharding proxy can route the statement.
-    """
+def _alike(wanted: Mapping[bytes, set[bytes]]) -> Sequence[_Group]:
+    """Return groups of partitions in which the same items are wanted, given as names by partition."""
     alike: dict[frozenset[bytes], list[bytes]] = {}
     for partition, names in sorted(wanted.items()):
         alike.setdefault(frozenset(names), []).append(partition)
-    groups = [
-        sa.and_(table.c.partition.in_(partitions), table.c.name.in_(sorted(names)))
-        for names, partitions in alike.items()
+    return [(partitions, sorted(names)) for names, partitions in alike.items()]
+
+
+def _live_at(table: sa.TableClause, groups: Sequence[_Group], now: int) -> sa.Select[Any]:
+    """Return a SELECT of the live items of groups.
+
+    One list has all partitions, so that a sharding proxy can route the statement.
+    """
+    conditions = [
+        sa.and_(table.c.partition.in_(partitions), table.c.name.in_(names))
+        for partitions, names in groups
     ]
-    if len(groups) == 1:
-        return groups[0]
-    return sa.and_(table.c.partition.in_(sorted(wanted)), sa.or_(*groups))
+    if len(groups) > 1:
+        everywhere = table.c.partition.in_(_partitions(groups))
+        conditions = [sa.and_(everywhere, sa.or_(*conditions))]
+    return sa.select(table).where(*conditions, _is_live(table, now))
+
+
+def _text_of_one(table: sa.TableClause, groups: Sequence[_Group], now: int, text_of: TextOf) -> Text:
+    """Return the text of `_live_at`, with its parameters."""
+    parameters = _partitions(groups) if len(groups) > 1 else []
+    for each in groups:
+        parameters += chain(*each)
+    sizes = tuple((len(partitions), len(names)) for partitions, names in groups)
+    return Text(text_of(table.name, sizes), (*parameters, now))
+
+
+def _partitions(groups: Sequence[_Group]) -> list[bytes]:
+    return sorted(chain.from_iterable(partitions for partitions, _ in groups))
 
 
 def _inserting(
