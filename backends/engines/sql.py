@@ -12,7 +12,6 @@ from abc import abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import lru_cache, partial
 from itertools import islice
 from operator import itemgetter
 from typing import Any, ClassVar, Final, TypeVar, cast
@@ -24,7 +23,6 @@ from sqlalchemy import (
     Select,
     TableClause,
     create_engine,
-    insert,
     literal,
     select,
 )
@@ -52,16 +50,13 @@ from backends import (
     new_version,
 )
 from backends.engines import migrations, statements
-from backends.engines.statements import BULK, SMALL, Step, Text
+from backends.engines.statements import BULK, SMALL, Step, Text, Texts
 
 MAX_PAUSE_SECONDS: Final = 0.25
 """The longest pause between two attempts."""
 
 TRIAL_PARTITION: Final = b"\x00"
 """The partition of trial writes; no email has it."""
-
-READ_TEXTS: Final = 256
-"""The kept texts of reads; requests need few, and jobs one for each number of partitions."""
 
 MAX_LOSSES: Final = 3
 """Connections that an operation may lose: a server that breaks off every time, as it does when a
@@ -119,12 +114,10 @@ class SqlBackend(Backend):
         self._clock = clock
         self._lock = threading.Lock()
         self._retries: Counter[str] = Counter()
-        self._insert_texts: dict[tuple[str, int, bool], str] = {}
-        dialect = engine.dialect
-        self._read_text = lru_cache(READ_TEXTS)(partial(statements.text_of_read, dialect=dialect))
+        self._texts = Texts(engine.dialect, self._upsert)
 
     def get_many(self, addresses: Iterable[Address]) -> Mapping[Address, Item]:
-        statement = statements.read(addresses, self._now(), self._read_text)
+        statement = statements.read(addresses, self._now(), self._texts)
         rows = self._read_whole(statement) if statement is not None else ()
         return {
             Address(partition, name.decode("ascii")): Item(value, version, expires_at)
@@ -232,18 +225,9 @@ class SqlBackend(Backend):
         check_batch(partition, operations)
         versions = {each.name: new_version() for each in operations if isinstance(each, Put)}
         steps = statements.batch(
-            partition, operations, versions, self._insert_text, self._now(), self.COUNTS_DELETED
+            partition, operations, versions, self._texts, self._now(), self.COUNTS_DELETED
         )
         return versions, [*steps]
-
-    def _insert_text(self, table: TableClause, rows: int, replaces: bool) -> str:  # noqa: FBT001
-        """Return the text of an INSERT; SQLAlchemy takes longer to make it than a server to do it."""
-        key = table.name, rows, replaces
-        if key not in self._insert_texts:
-            statement = self._upsert(table) if replaces else insert(table)
-            text = statements.insert_of_rows(statement, rows, self._engine.dialect)
-            self._insert_texts[key] = text
-        return self._insert_texts[key]
 
     def _now(self) -> int:
         return int(self._clock())

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache, lru_cache
 from itertools import chain, groupby
 from typing import Any, Final, NamedTuple, cast
 
@@ -21,6 +22,9 @@ from backends import ABSENT, ANYTHING, Address, Conflict, Delete, Operation, Put
 MAX_STATEMENT_BYTES: Final = 1024 * 1024
 """Bytes of values in one statement, unless one value has more. Far below the default packet sizes of
 servers."""
+
+MAX_TEXTS: Final = 256
+"""The kept texts of a kind: requests need few, jobs one for each number of partitions."""
 
 KEY: Final = ("partition", "name")
 CONTENT: Final = ("version", "expires_at", "value")
@@ -84,14 +88,50 @@ class Text(NamedTuple):
     parameters: tuple[Any, ...]
 
 
-TextOf = Callable[[str, tuple[tuple[int, int], ...]], str]
-"""Returns `text_of_read` of a table's name and sizes, which SQLAlchemy takes long to make."""
-
 _Group = tuple[list[bytes], list[bytes]]
 """Partitions, and names of items that are wanted in each of them."""
 
-InsertText = Callable[[sa.TableClause, int, bool], str]
-"""Returns the text of an INSERT of so many rows into a table; it may replace rows."""
+
+class Texts:
+    """The texts of frequent statements, each made once: to make one takes longer than to carry it out.
+
+    Args:
+        dialect: the engine's.
+        upsert: returns an INSERT into a table that replaces the row with the same key.
+    """
+
+    def __init__(self, dialect: Any, upsert: Callable[[sa.TableClause], Any]) -> None:
+        style = "format" if dialect.paramstyle == "pyformat" else dialect.paramstyle
+        self._dialect = type(dialect)(paramstyle=style)
+        self._upsert = upsert
+        self.insert = lru_cache(MAX_TEXTS)(self._insert)
+        self.read = lru_cache(MAX_TEXTS)(self._read)
+        self.update = cache(self._update)
+
+    def _insert(self, table: sa.TableClause, rows: int, replaces: bool) -> str:  # noqa: FBT001
+        """Return an INSERT, which may replace; its parameters are those of each row in turn."""
+        insert = self._upsert(table) if replaces else sa.insert(table)
+        return self._text(insert.values([dict.fromkeys((*KEY, *CONTENT), b"")] * rows))
+
+    def _read(self, table: sa.TableClause, sizes: Sequence[tuple[int, int]]) -> str:
+        """Return `_live_at` by the numbers of partitions and names in each group."""
+        groups = [
+            ([b"%d.%d" % (number, each) for each in range(partitions)], [b""] * names)
+            for number, (partitions, names) in enumerate(sizes)
+        ]
+        return self._text(_live_at(table, groups, 0))
+
+    def _update(self, table: sa.TableClause) -> str:
+        """Return an UPDATE of a live item's content at a version.
+
+        Its parameters: the content, the key, the version, the time.
+        """
+        update = by_key(sa.update(table), table, b"", b"").values(dict.fromkeys(CONTENT, 0))
+        return self._text(update.where(table.c.version == 0, _is_live(table, 0)))
+
+    def _text(self, statement: Any) -> str:
+        options = {"render_postcompile": True}
+        return str(statement.compile(dialect=self._dialect, compile_kwargs=options))
 
 
 def table_of(name: str) -> sa.TableClause:
@@ -99,7 +139,7 @@ def table_of(name: str) -> sa.TableClause:
     return BULK if "/" in name else SMALL
 
 
-def read(addresses: Iterable[Address], now: int, text_of: TextOf) -> Executable | Text | None:
+def read(addresses: Iterable[Address], now: int, texts: Texts) -> Executable | Text | None:
     """Return a SELECT of the live items at some addresses; None without addresses."""
     wanted: dict[sa.TableClause, dict[bytes, set[bytes]]] = {}
     for partition, name in addresses:
@@ -107,22 +147,9 @@ def read(addresses: Iterable[Address], now: int, text_of: TextOf) -> Executable 
         by_partition.setdefault(partition, set()).add(name.encode("ascii"))
     if len(wanted) == 1:
         [(table, by_partition)] = wanted.items()
-        return _text_of_one(table, _alike(by_partition), now, text_of)
+        return _text_of_one(table, _alike(by_partition), now, texts)
     reads = [_live_at(table, _alike(by_partition), now) for table, by_partition in wanted.items()]
     return sa.union_all(*reads) if reads else None
-
-
-def text_of_read(table: str, sizes: Sequence[tuple[int, int]], dialect: Any) -> str:
-    """Return the text of a SELECT of one table, by the numbers of partitions and names in each group.
-
-    Its parameters are those of `_text_of_one`.
-    """
-    groups = [
-        ([b"%d.%d" % (number, each) for each in range(partitions)], [b""] * names)
-        for number, (partitions, names) in enumerate(sizes)
-    ]
-    select = _live_at(SMALL if table == SMALL.name else BULK, groups, 0)
-    return _compiled(select, dialect)
 
 
 def list_items(partitions: Sequence[bytes], now: int) -> Executable:
@@ -180,7 +207,7 @@ def batch(
     partition: bytes,
     operations: Sequence[Operation],
     versions: Mapping[str, int],
-    insert: InsertText,
+    texts: Texts,
     now: int,
     counts_deleted: bool,  # noqa: FBT001 - a property of the engine
 ) -> Iterator[Step]:
@@ -194,10 +221,10 @@ def batch(
     for is_new, group in groupby(expecting, lambda each: each.if_version is ABSENT):
         if not is_new:
             for each in group:
-                yield from _expecting(partition, each, versions, now, counts_deleted)
+                yield from _expecting(partition, each, versions, texts, now, counts_deleted)
             continue
         for puts in _of_one_insert(cast("Iterable[Put]", group)):
-            yield _inserting(partition, puts, versions, insert, now)
+            yield _inserting(partition, puts, versions, texts, now)
     for table in (SMALL, BULK):
         free = [
             each for each in ordered if each.if_version is ANYTHING and table_of(each.name) is table
@@ -207,20 +234,8 @@ def batch(
             in_partition = table.c.partition == partition
             yield Step(sa.delete(table).where(in_partition, table.c.name.in_(names)))
         for puts in _of_one_insert(each for each in free if isinstance(each, Put)):
-            text = insert(table, len(puts), True)
+            text = texts.insert(table, len(puts), True)
             yield Step(text, _parameters(partition, puts, versions))
-
-
-def insert_of_rows(insert: Any, rows: int, dialect: Any) -> str:
-    """Return the text of an INSERT of so many rows; its parameters are those of each row in turn."""
-    return _compiled(insert.values([dict.fromkeys((*KEY, *CONTENT), b"")] * rows), dialect)
-
-
-def _compiled(statement: Any, dialect: Any) -> str:
-    """Return the text of a statement with its parameters by position."""
-    style = "format" if dialect.paramstyle == "pyformat" else dialect.paramstyle
-    options = {"render_postcompile": True}
-    return str(statement.compile(dialect=type(dialect)(paramstyle=style), compile_kwargs=options))
 
 
 def by_key(statement: Any, table: sa.TableClause, partition: bytes, name: bytes) -> Any:
@@ -282,13 +297,13 @@ def _live_at(table: sa.TableClause, groups: Sequence[_Group], now: int) -> sa.Se
     return sa.select(table).where(*conditions, _is_live(table, now))
 
 
-def _text_of_one(table: sa.TableClause, groups: Sequence[_Group], now: int, text_of: TextOf) -> Text:
+def _text_of_one(table: sa.TableClause, groups: Sequence[_Group], now: int, texts: Texts) -> Text:
     """Return the text of `_live_at`, with its parameters."""
     parameters = _partitions(groups) if len(groups) > 1 else []
     for each in groups:
         parameters += chain(*each)
     sizes = tuple((len(partitions), len(names)) for partitions, names in groups)
-    return Text(text_of(table.name, sizes), (*parameters, now))
+    return Text(texts.read(table, sizes), (*parameters, now))
 
 
 def _partitions(groups: Sequence[_Group]) -> list[bytes]:
@@ -296,18 +311,18 @@ def _partitions(groups: Sequence[_Group]) -> list[bytes]:
 
 
 def _inserting(
-    partition: bytes, puts: Sequence[Put], versions: Mapping[str, int], insert: InsertText, now: int
+    partition: bytes, puts: Sequence[Put], versions: Mapping[str, int], texts: Texts, now: int
 ) -> Step:
     """Return the INSERT of new items; each has its own step if one of them exists already."""
     table = table_of(puts[0].name)
 
     def instead() -> Sequence[Step]:
         if len(puts) > 1:
-            return [_inserting(partition, [put], versions, insert, now) for put in puts]
+            return [_inserting(partition, [put], versions, texts, now) for put in puts]
         replace = _replacing(partition, puts[0], versions)
         return [Step(replace.where(table.c.expires_at <= now), must_match=True)]
 
-    text = insert(table, len(puts), False)
+    text = texts.insert(table, len(puts), False)
     return Step(text, _parameters(partition, puts, versions), if_exists=instead)
 
 
@@ -315,24 +330,26 @@ def _expecting(
     partition: bytes,
     operation: Operation,
     versions: Mapping[str, int],
+    texts: Texts,
     now: int,
     counts_deleted: bool,  # noqa: FBT001 - private
 ) -> Iterator[Step]:
     """Yield the statements of an operation that names a version."""
-    table = table_of(operation.name)
-    if isinstance(operation, Delete):
-        name = operation.name.encode("ascii")
-        statement = by_key(sa.delete(table), table, partition, name)
-    else:
-        statement = _replacing(partition, operation, versions)
+    table, name = table_of(operation.name), operation.name.encode("ascii")
+    if isinstance(operation, Put):
+        content = versions[operation.name], operation.expires_at, operation.value
+        parameters = (*content, partition, name, operation.if_version, now)
+        yield Step(texts.update(table), parameters, must_match=True)
+        return
+    delete = by_key(sa.delete(table), table, partition, name)
     at_version = (table.c.version == operation.if_version, _is_live(table, now))
-    if isinstance(operation, Delete) and not counts_deleted:
+    if counts_deleted:
+        yield Step(delete.where(*at_version), must_match=True)
+    else:
         # It expires first, by a statement that returns its rows.
         expire = by_key(sa.update(table), table, partition, name).values(expires_at=0)
         yield Step(expire.where(*at_version), must_match=True)
-        yield Step(statement)
-    else:
-        yield Step(statement.where(*at_version), must_match=True)
+        yield Step(delete)
 
 
 def _replacing(partition: bytes, put: Put, versions: Mapping[str, int]) -> Any:

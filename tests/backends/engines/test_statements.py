@@ -31,7 +31,7 @@ from support.stores.stores import fill, partition_of
 
 from backends import ABSENT, MAX_OPERATIONS, Put
 from backends.engines.mysql import MysqlBackend
-from backends.engines.statements import SMALL, insert_of_rows
+from backends.engines.statements import SMALL, Texts
 from backends.testing.conformance import BackendConformance
 from persona_profile import cli
 
@@ -149,11 +149,10 @@ def test_migrations(mariadb, database):
 def test_other_versions():
     """The statement that replaces a row is the same for each version of the server."""
     backend = MysqlBackend.from_url("mysql://persona:secret@127.0.0.1/persona")
-    upsert = backend._upsert(SMALL)
     dialect = mysql.dialect()
     for version in ((8, 0, 11), (8, 0, 36), (9, 7, 2)):  # TiDB calls itself 8.0.11
         dialect.server_version_info = version
-        text = insert_of_rows(upsert, 1, dialect)
+        text = Texts(dialect, backend._upsert).insert(SMALL, 1, True)
         assert "value = VALUES(value)" in text
         assert " AS new" not in text
 
