@@ -1,7 +1,8 @@
 """Requests per second of this service over those of a bare Pyramid + Cornice "hello".
 
 Both run in a process of their own, pinned to one core, in turns; the client has the other core. The
-service is as it is served (`production`), "hello" on the same number of threads. A server that is busy
+service is as it is served (`production`), "hello" on the same number of threads. It stores in memory
+first, then in MariaDB, which has the client's core. A server that is busy
 all the time answers as many requests as its processor time allows, so the ratios are those of processor
 time: other programs on the machine disturb them less. The requests/s need an idle machine.
 
@@ -19,6 +20,7 @@ import os
 import statistics
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from driving import (
@@ -37,6 +39,7 @@ from driving import (
 from kept_results import Results
 from PIL import Image
 from production import Served, production
+from support.servers.mariadb import MariaDB
 
 THUMBNAIL = 128
 KEPT = Path(__file__).with_suffix(".json")
@@ -62,7 +65,7 @@ def compare(name: str, ours: Served, hello: Served, prepare: Prepare, rounds: in
         found = cost([ours.pid], ours.port, prepared)
         rates.append(found.rate)
         ratios.append(base.server / found.server)
-    print(f"{name:<56} {summary(ratios)}  {statistics.median(rates):.0f}/s", flush=True)
+    print(f"{name:<58} {summary(ratios)}  {statistics.median(rates):.0f}/s", flush=True)
     return ratios
 
 
@@ -78,6 +81,13 @@ def requests_of(clients: Clients, ours: Served) -> dict[str, Prepare]:
     }
 
 
+def new_folder(parent: str, name: str) -> Path:
+    """Return a new folder."""
+    folder = Path(parent, name)
+    folder.mkdir()
+    return folder
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -86,29 +96,25 @@ def main() -> None:
     options = parser.parse_args()
     results = Results(KEPT)
     print("requests/s over those of hello, median of rounds (all rounds), and requests/s")
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, hello_server() as hello:
+        os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
         clients = Clients(folder)
         settings = {"browserid.pinned_issuers": f"{folder}/issuers.json"}
-        with (
-            production(Path(folder, "service"), settings, cores=FIRST_CORE) as ours,
-            hello_server() as hello,
-        ):
-            os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
+        with production(Path(folder, "memory"), settings, cores=FIRST_CORE) as ours:
             for name, prepare in requests_of(clients, ours).items():
                 results.note(name, compare(name, ours, hello, prepare, options.rounds))
             # Last, as pictures make every answer longer.
             set_pictures(ours.port, clients.token(ours.port), photo())
             name = f"dialog open: POST /v1/sessions, thumbnails of {THUMBNAIL} px"
-            results.note(
-                name,
-                compare(
-                    name,
-                    ours,
-                    hello,
-                    lambda: clients.sessions(thumbnails=THUMBNAIL),
-                    options.rounds,
-                ),
-            )
+            thumbnails = partial(clients.sessions, thumbnails=THUMBNAIL)
+            results.note(name, compare(name, ours, hello, thumbnails, options.rounds))
+        with MariaDB(new_folder(folder, "database")).running() as database:
+            database.create_database()
+            settings |= {"backend": "mysql", "backend.url": database.url}
+            with production(Path(folder, "service"), settings, cores=FIRST_CORE) as ours:
+                for each, prepare in requests_of(clients, ours).items():
+                    name = f"{each}, on MariaDB"
+                    results.note(name, compare(name, ours, hello, prepare, options.rounds))
     results.report()
     if options.keep:
         results.keep()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+from support.servers.applications import wait_for
 from support.servers.mariadb import MariaDB
 
 
@@ -38,7 +39,12 @@ class Replication:
     def hold(self) -> None:
         """Stop the replay, so that the replica lags without bound."""
         self.catch_up()
-        self.replica.query("STOP SLAVE SQL_THREAD")
+
+        def is_held() -> bool:
+            self.replica.query("STOP SLAVE SQL_THREAD")
+            return self.replica.query("SHOW GLOBAL STATUS LIKE 'Slave_running'")[0][1] == "OFF"
+
+        wait_for(is_held)
 
     def catch_up(self) -> None:
         """Resume the replay; return once the replica has all of the primary's writes."""
