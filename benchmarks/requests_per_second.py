@@ -113,6 +113,8 @@ def main() -> None:
             settings |= {"backend": "mysql", "backend.url": database.url}
             with production(Path(folder, "service"), settings, cores=FIRST_CORE) as ours:
                 for each, prepare in requests_of(clients, ours).items():
+                    if each.startswith("PATCH"):
+                        continue  # all connections write one profile: they would repeat their writes
                     name = f"{each}, on MariaDB"
                     results.note(name, compare(name, ours, hello, prepare, options.rounds))
     results.report()
