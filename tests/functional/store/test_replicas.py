@@ -181,7 +181,7 @@ def test_own_writes_are_seen(client, replication):
         assert new != before
         assert person.call("GET", urls(person)["64"]).body == new
         before = new
-    assert sum(map(metrics.reads, outcomes)) - own >= 3  # of each new picture
+    assert sum(map(metrics.reads, outcomes)) - own == 6
     other = Client(service_of(person), person.email)
     other.sign_in()
     assert other.call("GET", other.profile).json["name"] == "Name 2"

@@ -41,7 +41,9 @@ _LISTENS = re.compile(
 )
 """Text about a server's own addresses, also of `doctor`; MariaDB's about its clients and replicas."""
 
-_CRASH = re.compile(r"^To report this bug, see https://|^\S+\(\S*\)\[0x[0-9a-f]+\]$")
+_CRASH = re.compile(
+    r"^To report this bug, see https://|^\S*(?:mariadbd|\.so[.\d]*)\(\S*\)\[0x[0-9a-f]+\]$"
+)
 """Lines of MariaDB's report when it crashes, as on a full disk: a link, and names of functions."""
 
 _SOURCES = "\n".join(
