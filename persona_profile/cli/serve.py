@@ -138,7 +138,8 @@ def _serve_alone(app: Any, ini: plaster.ILoader) -> None:
         serve(app, **settings)
     except OSError as error:
         places = " ".join(settings[name] for name in sorted(ADDRESSES & settings.keys()))
-        raise CommandFailed(f"{places or DEFAULT_ADDRESS}: {error.strerror}") from None
+        place = error.filename or places or DEFAULT_ADDRESS
+        raise CommandFailed(f"{place}: {error.strerror}") from None
 
 
 def _supervise(options: argparse.Namespace, ini: plaster.ILoader) -> NoReturn:
@@ -146,8 +147,10 @@ def _supervise(options: argparse.Namespace, ini: plaster.ILoader) -> NoReturn:
     settings = _app_settings(ini)
     if settings.backend == "memory":
         raise InvalidSettings("backend: a store in memory can't be shared by processes")
-    sockets = _sockets(_server_settings(ini))
+    server = _server_settings(ini)
+    # First: who can connect to the service can read its metrics.
     metrics = listen(settings.metrics_listen) if settings.metrics_listen else None
+    sockets = _sockets(server)
     plan = supervisor.Plan(
         command=[*_MODULE, "persona_profile.cli", "-c", options.config, "serve"],
         processes=options.processes,
@@ -195,7 +198,8 @@ def _sockets(settings: dict[str, str]) -> list[socket.socket]:
         try:
             listening.append(socket.create_server(address, family=family, backlog=wanted.backlog))
         except OSError as error:
-            raise CommandFailed(f"{address[0]}:{address[1]}: {error.strerror}") from None
+            reason = str(error.strerror).partition(" (")[0]  # Python adds the address
+            raise CommandFailed(f"{address[0]}:{address[1]}: {reason}") from None
     return listening
 
 

@@ -37,10 +37,15 @@ def listen(address: tuple[str, int]) -> socket.socket:
     """Return a socket that listens on host and port.
 
     Raises:
-        OSError: it can't.
+        OSError: it can't; its file name is the setting with its value.
     """
     family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
-    return socket.create_server(address, family=family, backlog=16)
+    try:
+        return socket.create_server(address, family=family, backlog=16)
+    except OSError as error:
+        reason = str(error.strerror).partition(" (")[0]  # Python adds the address
+        place = "metrics.listen = {}:{}".format(*address)
+        raise OSError(error.errno, reason, place) from None
 
 
 class ExpositionServer:

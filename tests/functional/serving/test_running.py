@@ -196,6 +196,16 @@ class TestSeveralProcesses:
         service.signal(signal.SIGTERM)
         assert service.wait(45) == 0
 
+    @pytest.mark.parametrize("processes", [(), ("--processes", "2")])
+    def test_metrics_without_a_port(self, tmp_path, processes):
+        """A service whose metrics can't listen names their setting, and accepts no connection."""
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            place = f"metrics.listen = 127.0.0.1:{taken.getsockname()[1]}"
+            with contextlib.closing(Service(tmp_path / "service", more=place)) as service:
+                with pytest.raises(RuntimeError, match=f"{place}: Address already in use\n"):
+                    service.start(*processes)
+                assert service.wait() == 1
+
     @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
     def test_end_before_all_is_well(self, tmp_path, monkeypatch, number):
         """Processes that are not well yet outlive other signals, and end with their supervisor."""

@@ -34,7 +34,7 @@ _VARYING = re.compile(
 _LISTENS = re.compile(
     r"listens on http://\S+(?: and http://\S+)*|^Try first: .*$|OpenID provider.* for development.*$"
     r"|provider for development.*$"
-    r"|^(?:ok|warning|failed) +(?:service|front) \S+:(?= )"
+    r"|^(?:ok|warning|failed) +(?:service|front) \S+:(?= )|\bmetrics\.listen = \S+:(?= )"
     r"|\bIP: '[0-9.:]+'|\bhost: '127\.0\.0\.1'|'?\w+'?@'?127\.0\.0\.1'?(?::\d+)?"
     r"|\bmaster(?:_host=|:)? ?'?127\.0\.0\.1'?(?::\d+)?",
     re.MULTILINE,
