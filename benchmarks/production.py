@@ -21,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
 from support.clients.identities import AUDIENCE
 from support.clients.metrics import Exposition
-from support.servers.services import free_port
+from support.servers.ports import free_port
 
 INI = Path(__file__).parent.parent / "production.ini"
 COMMAND = (str(Path(sys.executable).with_name("persona-profile")),)

@@ -16,7 +16,7 @@ import webtest
 from selenium.webdriver.support.ui import WebDriverWait
 from support.pictures.pictures import encode, quadrants
 from support.servers.applications import application, running
-from support.servers.services import free_port
+from support.servers.ports import free_port
 
 ALICE, BOB = "alice@example.com", "bob@example.org"
 GUIDE = Path(__file__).parents[2] / "docs/how-to/fedcm.md"

@@ -4,7 +4,6 @@ import contextlib
 import functools
 import logging
 import signal
-import socket
 import threading
 import time
 import traceback
@@ -16,6 +15,7 @@ import pytest
 from failing import PATIENCE_SECONDS, fails
 from sqlalchemy import event
 from support.servers.mariadb import MariaDB
+from support.servers.ports import free_port
 from support.servers.proxies import proxy
 from support.servers.tls import answering, serving, silent
 
@@ -51,22 +51,18 @@ def variable(mariadb: MariaDB, name: str, value: int) -> Iterator[None]:
 class TestUnreachable:
     def test_nobody_listens(self, connect):
         """A port without a server is reported at once."""
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            backend = connect(port=probe.getsockname()[1])
-            for work in (
-                backend.ping,
-                backend.check_schema,
-                lambda: backend.apply(b"p", [Put("a", b"")]),
-            ):
-                with fails("can't be reached"):
-                    work()
+        backend = connect(port=free_port())
+        for work in (
+            backend.ping,
+            backend.check_schema,
+            lambda: backend.apply(b"p", [Put("a", b"")]),
+        ):
+            with fails("can't be reached"):
+                work()
 
     def test_stats_while_the_server_is_away(self, connect, mariadb):
         """The stats show a server that is away, also if that costs no time, until it answers again."""
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
+        port = free_port()
         backend = connect(port=port)
         assert not backend.stats().is_unreachable
         with fails("can't be reached"):

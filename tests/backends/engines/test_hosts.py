@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -13,6 +12,7 @@ import pymysql
 import pytest
 from failing import fails
 from support.servers.mariadb import MariaDB
+from support.servers.ports import free_port
 from support.servers.proxies import Proxy, proxy
 from support.servers.tls import serving, silent
 
@@ -44,13 +44,6 @@ def second(database: MariaDB) -> Iterator[Proxy]:
     """A second host of the database."""
     with proxy(database.port) as standing_by:
         yield standing_by
-
-
-def unused_port() -> int:
-    """Return a port without a server."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def wait_until(condition, seconds: float = 15) -> None:
@@ -94,7 +87,7 @@ def test_preference(database, second):
 
 def test_refusing_host(database, second):
     """A host that rejects connections is skipped at once, and used again once it listens."""
-    port = unused_port()
+    port = free_port()
     with closing(MysqlBackend.from_url(url_of(port, second.port))) as backend:
         backend.apply(PARTITION, [Put("a", b"1")])
         with proxy(database.port, port) as first:
@@ -168,11 +161,11 @@ def test_full_host(database, second):
 
 def test_none_is_well(database):
     """If no host accepts connections, operations fail at once, with the most informative reason."""
-    with contextlib.closing(MysqlBackend.from_url(url_of(unused_port(), unused_port()))) as backend:
+    with contextlib.closing(MysqlBackend.from_url(url_of(free_port(), free_port()))) as backend:
         for _ in range(3):
             with fails("can't be reached"):
                 backend.ping()
-    wrong = url_of(unused_port(), database.port).replace("secret", "wrong")
+    wrong = url_of(free_port(), database.port).replace("secret", "wrong")
     with closing(MysqlBackend.from_url(wrong)) as backend, fails("user or the password"):
         backend.ping()
 

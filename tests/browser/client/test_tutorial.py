@@ -14,7 +14,8 @@ from urllib.request import urlopen
 import pytest
 from support import ROOT
 from support.pictures.pictures import encode, quadrants
-from support.servers.services import Service, free_port
+from support.servers.ports import free_port
+from support.servers.services import Service
 
 TUTORIAL = (ROOT / "docs/tutorial.md").read_text(encoding="utf-8")
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -18,7 +18,8 @@ from pyevp.profile import PROFILES
 from selenium.webdriver.common.keys import Keys
 from support.browsers.abilities import EMAIL_VERIFICATION, in_other_engines
 from support.servers.dialogs import dialog_of
-from support.servers.services import Service, development_server, free_port
+from support.servers.ports import free_port
+from support.servers.services import Service, development_server
 
 from persona_profile.development.chromium import switches
 from persona_profile.development.email_verification_issuer import HOST

@@ -15,7 +15,8 @@ from support.browsers.abilities import in_three_engines
 from support.clients.accessibility import violations
 from support.servers.applications import Clock, application, running
 from support.servers.dialogs import dialog_of
-from support.servers.services import Service, development_server, free_port
+from support.servers.ports import free_port
+from support.servers.services import Service, development_server
 
 from persona_profile.serving.development_provider import start_providers
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import socket
-
 import pytest
 from selenium.webdriver.common.by import By
 from support.clients.accessibility import violations
 from support.pictures.pictures import encode, quadrants
 from support.servers.applications import application, running
+from support.servers.ports import free_port
 
 from persona_profile.profiles.removals import PictureRemovals
 
@@ -20,9 +19,7 @@ DAY = 24 * 3600
 @pytest.fixture(scope="module")
 def app(tmp_path_factory):
     """A development application that knows its own origin."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     origins = f"http://127.0.0.1:6543 http://127.0.0.1:{port}"
     app = application(tmp_path_factory.mktemp("development"), public_origins=origins)
     with running(app, port) as origin:

@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.serialization import (
     PrivateFormat,
 )
 from support.clients.commands import run_command as run
+from support.servers.ports import free_port
 
 from persona_profile.encoding import base64url_decode
 from persona_profile.runtime.build import PACKAGE
@@ -43,13 +44,6 @@ public_origins = http://127.0.0.1:{port}
 use = egg:persona-profile-server
 listen = 127.0.0.1:{port}
 """
-
-
-def free_port() -> int:
-    """Return a port of loopback that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @pytest.fixture

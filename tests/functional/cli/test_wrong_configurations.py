@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from support.servers.ports import free_port
 
 from persona_profile import cli
 from persona_profile.settings import Settings, parse_settings, service_variables
@@ -640,12 +641,6 @@ class TestWhatMayPass:
         assert done.returncode == 2
         for said in (FILES, "  openid.issuers: ", "  pinned_issuers: "):
             assert done.stderr.count(said) == 1, done.stderr
-
-
-def free_port() -> int:
-    """Return a port of loopback on which nobody listens."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])
 
 
 def start(folder: Path, lines: str, count: list[str]) -> subprocess.CompletedProcess[str]:

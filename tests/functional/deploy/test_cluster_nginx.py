@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from support.servers.nginx import DOMAIN, Nginx
-from support.servers.services import free_port
+from support.servers.ports import free_port
 
 PROFILE = "/v1/profiles/alice@example.com"
 ANSWER = b"HTTP/1.1 200 OK\r\nDate: now\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}"

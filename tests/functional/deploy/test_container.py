@@ -23,7 +23,8 @@ from support.servers.applications import wait_for
 from support.servers.containers import BASE, IMAGE, Container, Engine
 from support.servers.mariadb import MariaDB
 from support.servers.nginx import Nginx
-from support.servers.services import Client, SlowUpload, free_port
+from support.servers.ports import free_port
+from support.servers.services import Client, SlowUpload
 
 from persona_profile.images.workers.confinement import Confinement
 from persona_profile.runtime.supervisor import SPARE_SECONDS

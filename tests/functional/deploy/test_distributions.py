@@ -20,7 +20,7 @@ import pytest
 from support import ROOT
 from support.pictures.pictures import photo
 from support.servers.applications import wait_for
-from support.servers.services import free_port
+from support.servers.ports import free_port
 
 from persona_profile.cli import _parser
 

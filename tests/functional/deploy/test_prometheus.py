@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 from support import ROOT
 from support.pictures.pictures import encode, quadrants
-from support.servers.services import Client, Service, free_port
+from support.servers.ports import free_port
+from support.servers.services import Client, Service
 
 DASHBOARD = json.loads((ROOT / "deploy" / "grafana-dashboard.json").read_text())
 QUERIES = [target["expr"] for panel in DASHBOARD["panels"] for target in panel["targets"]]

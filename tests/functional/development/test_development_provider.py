@@ -16,7 +16,7 @@ from joserfc import jwt
 from joserfc.jwk import KeySet
 from support.pictures.pictures import decoded
 from support.servers.applications import Clock, application, wait_for
-from support.servers.services import free_port
+from support.servers.ports import free_port
 from support.servers.tls import flooding
 from support.servers.tls import serving as serving_bytes
 

@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives import serialization as form
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from support.forgeries.signed_requests import NOW, signed_request
 from support.servers.applications import Clock, application, wait_for
-from support.servers.services import free_port
+from support.servers.ports import free_port
 
 from persona_profile.auth.fetch import FetchError
 from persona_profile.development import chromium

@@ -19,8 +19,9 @@ from support.servers.dns import txt as txt_record
 from support.servers.mariadb import MariaDB
 from support.servers.nginx import DIALOG, DOMAIN, Nginx
 from support.servers.openid import providers, public, rsa
+from support.servers.ports import free_port
 from support.servers.redis import RedisServer
-from support.servers.services import Service, free_port
+from support.servers.services import Service
 from support.servers.tls import authority
 
 from persona_profile.keys.keyring import Keyring

@@ -17,7 +17,8 @@ from support.pictures.pictures import encode, quadrants
 from support.servers.answering import Reply
 from support.servers.applications import application, running, wait_for
 from support.servers.collector import collecting
-from support.servers.services import Client, Service, free_port
+from support.servers.ports import free_port
+from support.servers.services import Client, Service
 
 from persona_profile.settings import InvalidSettings
 

@@ -17,7 +17,7 @@ from selenium.webdriver.webkitgtk.service import Service as WebKitDriver
 
 from support.browsers.engines import Chromium, Engine, Firefox, WebKit, WebKitElement
 from support.browsers.marionette import FirefoxDriver
-from support.servers.services import free_port
+from support.servers.ports import free_port
 
 SWITCHES = (
     "--headless=new",

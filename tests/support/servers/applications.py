@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -17,6 +16,7 @@ from persona_profile.serving.server import make_server
 from persona_profile.settings import parse_settings
 from support.clients.contract import hold_to_contract
 from support.clients.recording import recorded
+from support.servers.ports import free_port
 
 
 class Clock:
@@ -100,9 +100,7 @@ def serving(app: Application, port: int = 0, **settings: str) -> Iterator[Any]:
 @contextlib.contextmanager
 def development_server(folder: Path) -> Iterator[str]:
     """Serve a development application that knows its own origin for picture URLs; yield the origin."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     origins = f"http://127.0.0.1:6543 http://localhost http://127.0.0.1:{port}"
     with running(application(folder, public_origins=origins), port) as origin:
         yield origin

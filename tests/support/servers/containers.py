@@ -16,7 +16,8 @@ from typing import Any
 from support import ROOT
 from support.clients.identities import bundle, rsa_key, support_document
 from support.clients.recording import recorder
-from support.servers.services import Client, free_port
+from support.servers.ports import free_port
+from support.servers.services import Client
 
 SUITE, MIRROR = "trixie", "http://deb.debian.org/debian"
 BASE, IMAGE = "localhost/base", "localhost/persona-profile"

@@ -17,7 +17,7 @@ from pathlib import Path
 import pymysql
 
 from support.servers.mariadb import MariaDBProcess
-from support.servers.services import free_port
+from support.servers.ports import free_port
 
 NODES = 3
 _PROVIDERS = ("/usr/lib/galera/libgalera_smm.so", "/usr/lib64/galera-4/libgalera_smm.so")

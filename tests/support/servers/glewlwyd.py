@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.serialization import (
     PublicFormat,
 )
 
+from support.servers.ports import free_port
 from support.servers.provider_pages import objects
 from support.servers.real_providers import (
     CLIENT,
@@ -27,7 +28,6 @@ from support.servers.real_providers import (
     read_discovery,
     running,
 )
-from support.servers.services import free_port
 
 _SCHEMA = Path("/usr/share/dbconfig-common/data/glewlwyd/install/sqlite3")
 _LIBRARIES = "/usr/lib/glewlwyd"

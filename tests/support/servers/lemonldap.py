@@ -16,9 +16,9 @@ from cryptography.hazmat.primitives.serialization import (
     PublicFormat,
 )
 
+from support.servers.ports import free_port
 from support.servers.provider_pages import objects
 from support.servers.real_providers import CLIENT, RealProvider, running
-from support.servers.services import free_port
 
 _TEMPLATES = "/usr/share/lemonldap-ng/portal/templates"
 _PORTAL = "use Lemonldap::NG::Portal::Main; Lemonldap::NG::Portal::Main->run({})"

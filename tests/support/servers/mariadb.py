@@ -13,7 +13,7 @@ import pymysql
 
 from support.clients.recording import recorder
 from support.servers.daemons import Daemon
-from support.servers.services import free_port
+from support.servers.ports import free_port
 
 
 class MariaDBProcess(Daemon):

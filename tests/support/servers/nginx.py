@@ -20,7 +20,7 @@ import trustme
 
 from support import ROOT
 from support.clients.recording import recorder
-from support.servers.services import free_port
+from support.servers.ports import free_port
 
 SHIPPED = ROOT / "deploy" / "nginx.conf"
 UPSTREAM = SHIPPED.parent / "cluster" / "upstream.conf"

@@ -26,7 +26,7 @@ import pytest
 from persona_profile.encoding import base64url_encode
 from support.forgeries.oracle import FOLDER, install_packages
 from support.servers.applications import wait_for
-from support.servers.services import free_port
+from support.servers.ports import free_port
 
 CLIENT = "persona-dialog"
 SECRET = "secret"

@@ -11,7 +11,7 @@ import redis
 
 from support.clients.recording import recorder
 from support.servers.daemons import Daemon
-from support.servers.services import free_port
+from support.servers.ports import free_port
 
 
 class RedisServer(Daemon):

@@ -22,6 +22,7 @@ from persona_profile.keys.keyring_file import KeyringFile
 from support.clients.commands import Command, run_command
 from support.clients.metrics import Exposition
 from support.clients.recording import printed, received, recorder
+from support.servers.ports import free_port
 
 _COMMAND = Path(sys.executable).with_name("persona-profile")
 
@@ -62,13 +63,6 @@ class Answer(NamedTuple):
         """Whether the answer is a 503 problem with Retry-After."""
         problem = self.headers.get_content_type() == "application/problem+json"
         return self.status == 503 and problem and int(self.headers.get("Retry-After", 0)) > 0
-
-
-def free_port() -> int:
-    """Return a free port of loopback."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @contextlib.contextmanager

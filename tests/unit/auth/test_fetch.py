@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 import trustme
+from support.servers.ports import free_port
 from support.servers.tls import (
     DEADLINE,
     DOCUMENT,
@@ -267,10 +268,8 @@ def test_reset_connection():
 
 def test_refused_connection():
     """A closed port is a failed lookup."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
     with pytest.raises(FetchError, match="issuer_unreachable"):
-        fetcher(port).fetch(DOCUMENT_URL)
+        fetcher(free_port()).fetch(DOCUMENT_URL)
 
 
 def test_second_address():

@@ -8,6 +8,7 @@ from http import HTTPStatus
 from http.client import parse_headers
 
 import pytest
+from support.servers.ports import free_port
 
 from loadtest import identities
 from loadtest.generator.client import Connections, NoAnswer
@@ -144,9 +145,7 @@ def test_server_that_can_not_be_measured(server, people, status, document, messa
 
 def test_server_that_is_absent(people):
     """A server that does not answer is reported before the run."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    connections = Connections(f"http://127.0.0.1:{port}", 1)
+    connections = Connections(f"http://127.0.0.1:{free_port()}", 1)
     with pytest.raises(Unfit, match="does not answer: connection_refused"):
         check(connections, people, "http://localhost")
     connections.close()
