@@ -40,7 +40,9 @@ _OPTIONS: Final = {
 
 _SESSION: Final = (
     "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED",  # locks rows, never gaps between them
-    "SET SESSION innodb_lock_wait_timeout = {lock_seconds}, SESSION sql_mode = 'STRICT_ALL_TABLES'",
+    "SET SESSION innodb_lock_wait_timeout = {lock_seconds}, SESSION sql_mode = 'STRICT_ALL_TABLES'"
+    # In MariaDB the locks of a client that stands still end; for others this is a comment.
+    "/*M!100302 , SESSION idle_transaction_timeout = {idle_seconds} */",
 )
 _CLUSTER_SESSION: Final = "SET SESSION wsrep_sync_wait = {sync_wait}, SESSION wsrep_dirty_reads = OFF"
 SYNC_WAIT: Final = 1 + 2 + 4
@@ -92,7 +94,8 @@ class Opener:
         self._prepare = prepare
         self._connect_seconds = timeouts["connect_timeout"]
         lock_seconds = min(LOCK_SECONDS, max(1, timeouts["read_timeout"] // 2))
-        self._session = [statement.format(lock_seconds=lock_seconds) for statement in _SESSION]
+        limits = {"lock_seconds": lock_seconds, "idle_seconds": timeouts["read_timeout"]}
+        self._session = [statement.format(**limits) for statement in _SESSION]
 
     def __call__(self, host: Host, seconds: float | None, accepts_any_state: bool) -> Any:  # noqa: FBT001
         """Open a connection; each answer has to come within the time limit. See `Open`."""

@@ -14,6 +14,7 @@ import pymysql
 import pytest
 from failing import PATIENCE_SECONDS, fails
 from sqlalchemy import event
+from sqlalchemy.exc import OperationalError
 from support.servers.mariadb import MariaDB
 from support.servers.ports import free_port
 from support.servers.proxies import proxy
@@ -386,6 +387,20 @@ class TestLocks:
         with holding_a_lock(mariadb), fails("in time"):
             backend.apply(PARTITION, [Put("a", b"2"), Put("b", b"2")])
         assert {item.value for item in backend.get_many([A, B]).values()} == {b"1"}
+
+    def test_client_that_stands_still(self, connect):
+        """The database ends a transaction whose client stands still, and others write."""
+        still, backend = connect("read_timeout=1"), connect()
+        [version] = backend.apply(PARTITION, [Put("a", b"0")]).values()
+        with still._engine.connect() as connection:
+            connection.exec_driver_sql(MysqlBackend.BEGIN)
+            connection.exec_driver_sql("UPDATE items SET value = 'still'")
+            backend.apply(PARTITION, [Put("a", b"1", version)])
+            with pytest.raises(OperationalError):
+                connection.exec_driver_sql("COMMIT")
+            connection.invalidate()
+        assert backend.get_many([A])[A].value == b"1"
+        still.ping()
 
     def test_slow_statements(self, connect):
         """A batch whose statements take too long together is stopped between them, and undone."""

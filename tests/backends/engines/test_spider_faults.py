@@ -168,6 +168,26 @@ def test_head_is_lost(fault, shards, service, writers, store):
         writer.check(store, service.keyring)
 
 
+def test_head_is_frozen_in_a_batch(shards, service, writers):
+    """The locks of a head that stands still end, and the other head writes what they were for."""
+    keys = KeyWrapper(KeyringFile(service.keyring).load())
+    writer = writers[LOST][0]
+    with (
+        closing(SpiderBackend.from_url(shards.url_of(shards.heads[:1]))) as first,
+        first._engine.connect() as connection,
+    ):
+        connection.exec_driver_sql(SpiderBackend.BEGIN)
+        change = "UPDATE items SET version = version + 1 WHERE `partition` = %s AND name = 'profile'"
+        assert connection.exec_driver_sql(change, (keys.partition(writer.client.email),)).rowcount
+        undo = freeze(shards.heads[0])
+        try:
+            with writing([writer]):
+                wait_until_written([writer])
+        finally:
+            undo()
+        connection.invalidate()
+
+
 def test_started_without_a_shard(shards, service):
     """While a data server is down, a new process serves the others, and the examination names it."""
     undo = kill(shards.servers[LOST])

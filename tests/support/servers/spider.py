@@ -20,7 +20,9 @@ _HEAD = _SMALL | {
 }
 _DATA = _SMALL | {
     "innodb_flush_log_at_trx_commit": "2",  # tests kill processes, not machines
+    # As in deploy/sharded/data.cnf:
     "innodb_lock_wait_timeout": "3",
+    "idle_transaction_timeout": "8",
 }
 
 
