@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, Self, TypeVar
 
-from sqlalchemy import CompoundSelect, Connection, Select, TableClause
+from sqlalchemy import Connection, Select, TableClause
 from sqlalchemy.exc import DBAPIError
 
 from backends import (
@@ -46,6 +46,7 @@ from backends.engines.spider_heads import (
     reject_others,
 )
 from backends.engines.sql import AllInUse
+from backends.engines.statements import Text
 from backends.findings import Finding
 
 _T = TypeVar("_T")
@@ -230,15 +231,15 @@ class SpiderBackend(Head):
         for name in self._shards:
             yield select.with_hint(table, f"PARTITION ({name})")
 
-    def _read_whole(self, statement: Any) -> Sequence[Any]:
-        if not isinstance(statement, CompoundSelect):
-            return self._read(statement)
+    def _read_whole(self, text: Text) -> Sequence[Any]:
+        if not text.is_of_both:
+            return self._read(text)
 
         def read(connection: Connection) -> Sequence[Any]:
             # Spider sends a SELECT for each table: a transaction gives them one view of the data.
             connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
             with self._transaction(connection):
-                return connection.execute(statement).all()
+                return text.rows(connection)
 
         return self._retrying(read)
 

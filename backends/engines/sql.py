@@ -117,8 +117,8 @@ class SqlBackend(Backend):
         self._texts = Texts(engine.dialect, self._upsert)
 
     def get_many(self, addresses: Iterable[Address]) -> Mapping[Address, Item]:
-        statement = statements.read(addresses, self._now(), self._texts)
-        rows = self._read_whole(statement) if statement is not None else ()
+        text = statements.read(addresses, self._now(), self._texts)
+        rows = self._read_whole(text) if text is not None else ()
         return {
             Address(partition, name.decode("ascii")): Item(value, version, expires_at)
             for partition, name, version, expires_at, value in rows
@@ -130,13 +130,14 @@ class SqlBackend(Backend):
         if not partitions:
             return {}
         bytes_of = dict.fromkeys(partitions, 0)
-        for partition, size in self._read(statements.sizes(partitions, self._now())):
+        sizes = self._read(statements.sizes(partitions, self._now(), self._texts))
+        for partition, size in sizes:
             bytes_of[partition] += int(size)
         return self._read_items(next(chunks(bytes_of, bytes_of.__getitem__, max_bytes)))
 
     def _read_items(self, portion: Sequence[bytes]) -> dict[bytes, dict[str, Item]]:
         items: dict[bytes, dict[str, Item]] = {partition: {} for partition in portion}
-        rows = self._read_whole(statements.read_items(portion, self._now()))
+        rows = self._read_whole(statements.read_items(portion, self._now(), self._texts))
         for partition, name, version, expires_at, value in sorted(rows, key=itemgetter(1)):
             items[partition][name.decode("ascii")] = Item(value, version, expires_at)
         return items
@@ -153,7 +154,8 @@ class SqlBackend(Backend):
     def list_many(self, partitions: Iterable[bytes]) -> Mapping[bytes, Sequence[ItemInfo]]:
         listed: dict[bytes, list[ItemInfo]] = {partition: [] for partition in partitions}
         if listed:
-            rows = self._read_whole(statements.list_items(list(listed), self._now()))
+            text = statements.list_items(list(listed), self._now(), self._texts)
+            rows = self._read_whole(text)
             for partition, name, version, size, expires_at in sorted(rows, key=itemgetter(1)):
                 listed[partition].append(ItemInfo(name.decode("ascii"), version, size, expires_at))
         return listed
@@ -257,13 +259,13 @@ class SqlBackend(Backend):
         """Yield a SELECT over all partitions for each part of a table that is asked on its own."""
         yield select
 
-    def _read_whole(self, statement: Executable | Text) -> Sequence[Any]:
+    def _read_whole(self, text: Text) -> Sequence[Any]:
         """Return the rows of a SELECT that may read two tables, as they were at one instant."""
-        return self._read(statement)  # one statement has one view of the data
+        return self._read(text)  # one statement has one view of the data
 
     def _read(self, statement: Executable | Text) -> Sequence[Any]:
         if isinstance(statement, Text):
-            return self._retrying(lambda connection: connection.exec_driver_sql(*statement).all())
+            return self._retrying(statement.rows)
         return self._retrying(lambda connection: connection.execute(statement).all())
 
     def _write(self, steps: Sequence[Step], has_arrived: Callable[[], bool]) -> None:

@@ -82,14 +82,22 @@ class Step:
 
 
 class Text(NamedTuple):
-    """A statement as text, with its parameters in order."""
+    """A statement as text, with its parameters in order, and whether it reads both tables."""
 
     text: str
     parameters: tuple[Any, ...]
+    is_of_both: bool
+
+    def rows(self, connection: sa.Connection) -> Sequence[Any]:
+        """Return the rows of a SELECT."""
+        return connection.exec_driver_sql(self.text, self.parameters).all()
 
 
 _Group = tuple[list[bytes], list[bytes]]
 """Partitions, and names of items that are wanted in each of them."""
+
+_Selecting = Callable[[sa.TableClause], "sa.Select[Any]"]
+"""Returns a SELECT of a table, yet without a condition."""
 
 
 class Texts:
@@ -106,20 +114,33 @@ class Texts:
         self._upsert = upsert
         self.insert = lru_cache(MAX_TEXTS)(self._insert)
         self.read = lru_cache(MAX_TEXTS)(self._read)
+        self.read_both = lru_cache(MAX_TEXTS)(self._read_both)
         self.update = cache(self._update)
+        self.delete = lru_cache(MAX_TEXTS)(self._delete)
 
     def _insert(self, table: sa.TableClause, rows: int, replaces: bool) -> str:  # noqa: FBT001
         """Return an INSERT, which may replace; its parameters are those of each row in turn."""
         insert = self._upsert(table) if replaces else sa.insert(table)
         return self._text(insert.values([dict.fromkeys((*KEY, *CONTENT), b"")] * rows))
 
-    def _read(self, table: sa.TableClause, sizes: Sequence[tuple[int, int]]) -> str:
-        """Return `_live_at` by the numbers of partitions and names in each group."""
-        groups = [
-            ([b"%d.%d" % (number, each) for each in range(partitions)], [b""] * names)
-            for number, (partitions, names) in enumerate(sizes)
+    def _read(self, sizes: Sequence[tuple[sa.TableClause, Sequence[tuple[int, int]]]]) -> str:
+        """Return `_live_at` of tables by the numbers of partitions and names in each group."""
+        selects = [
+            _live_at(table, [([b""] * partitions, [b""] * names) for partitions, names in groups], 0)
+            for table, groups in sizes
         ]
-        return self._text(_live_at(table, groups, 0))
+        return self._text(sa.union_all(*selects) if len(selects) > 1 else selects[0])
+
+    def _read_both(self, select: _Selecting, partitions: int) -> str:
+        """Return one SELECT of both tables: it sees each partition whole.
+
+        Its parameters: for each table, the partitions and the time.
+        """
+        selects = (
+            select(table).where(table.c.partition.in_([b""] * partitions), _is_live(table, 0))
+            for table in (SMALL, BULK)
+        )
+        return self._text(sa.union_all(*selects))
 
     def _update(self, table: sa.TableClause) -> str:
         """Return an UPDATE of a live item's content at a version.
@@ -128,6 +149,11 @@ class Texts:
         """
         update = by_key(sa.update(table), table, b"", b"").values(dict.fromkeys(CONTENT, 0))
         return self._text(update.where(table.c.version == 0, _is_live(table, 0)))
+
+    def _delete(self, table: sa.TableClause, names: int) -> str:
+        """Return a DELETE of some items; its parameters: the partition, the names."""
+        in_partition = table.c.partition == b""
+        return self._text(sa.delete(table).where(in_partition, table.c.name.in_([b""] * names)))
 
     def _text(self, statement: Any) -> str:
         options = {"render_postcompile": True}
@@ -139,45 +165,38 @@ def table_of(name: str) -> sa.TableClause:
     return BULK if "/" in name else SMALL
 
 
-def read(addresses: Iterable[Address], now: int, texts: Texts) -> Executable | Text | None:
+def read(addresses: Iterable[Address], now: int, texts: Texts) -> Text | None:
     """Return a SELECT of the live items at some addresses; None without addresses."""
     wanted: dict[sa.TableClause, dict[bytes, set[bytes]]] = {}
     for partition, name in addresses:
         by_partition = wanted.setdefault(table_of(name), {})
         by_partition.setdefault(partition, set()).add(name.encode("ascii"))
-    if len(wanted) == 1:
-        [(table, by_partition)] = wanted.items()
-        return _text_of_one(table, _alike(by_partition), now, texts)
-    reads = [_live_at(table, _alike(by_partition), now) for table, by_partition in wanted.items()]
-    return sa.union_all(*reads) if reads else None
+    if not wanted:
+        return None
+    sizes: list[tuple[sa.TableClause, Sequence[tuple[int, int]]]] = []
+    parameters: list[Any] = []
+    for table, by_partition in wanted.items():
+        groups = _alike(by_partition)
+        sizes.append((table, tuple((len(partitions), len(names)) for partitions, names in groups)))
+        parameters += _partitions(groups) if len(groups) > 1 else ()
+        parameters += chain.from_iterable(chain(*each) for each in groups)
+        parameters.append(now)
+    return Text(texts.read(tuple(sizes)), tuple(parameters), len(sizes) > 1)
 
 
-def list_items(partitions: Sequence[bytes], now: int) -> Executable:
+def list_items(partitions: Sequence[bytes], now: int, texts: Texts) -> Text:
     """Return a SELECT of the live items of partitions, with the sizes of their values."""
-    return _of_both(
-        partitions,
-        now,
-        lambda table: sa.select(
-            *(table.c[name] for name in (*KEY, "version")),
-            sa.func.length(table.c.value),
-            table.c.expires_at,
-        ),
-    )
+    return _of_both(partitions, now, texts, _listed)
 
 
-def read_items(partitions: Sequence[bytes], now: int) -> Executable:
+def read_items(partitions: Sequence[bytes], now: int, texts: Texts) -> Text:
     """Return a SELECT of the live items of partitions."""
-    return _of_both(partitions, now, sa.select)
+    return _of_both(partitions, now, texts, sa.select)
 
 
-def sizes(partitions: Sequence[bytes], now: int) -> Executable:
+def sizes(partitions: Sequence[bytes], now: int, texts: Texts) -> Text:
     """Return a SELECT of the bytes of live values in each table of partitions."""
-
-    def of_table(table: sa.TableClause) -> sa.Select[Any]:
-        size = sa.func.sum(sa.func.length(table.c.value))
-        return sa.select(table.c.partition, size).group_by(table.c.partition)
-
-    return _of_both(partitions, now, of_table)
+    return _of_both(partitions, now, texts, _measured)
 
 
 def scan(table: sa.TableClause, after: bytes | None, limit: int, now: int) -> sa.Select[Any]:
@@ -231,8 +250,7 @@ def batch(
         ]
         names = [each.name.encode("ascii") for each in free if isinstance(each, Delete)]
         if names:
-            in_partition = table.c.partition == partition
-            yield Step(sa.delete(table).where(in_partition, table.c.name.in_(names)))
+            yield Step(texts.delete(table, len(names)), (partition, *names))
         for puts in _of_one_insert(each for each in free if isinstance(each, Put)):
             text = texts.insert(table, len(puts), True)
             yield Step(text, _parameters(partition, puts, versions))
@@ -258,16 +276,19 @@ def _parameters(partition: bytes, puts: Iterable[Put], versions: Mapping[str, in
     return tuple(chain.from_iterable(rows))
 
 
-def _of_both(
-    partitions: Sequence[bytes], now: int, select: Callable[[sa.TableClause], sa.Select[Any]]
-) -> Executable:
-    """Return one SELECT of both tables: it sees each partition whole."""
-    return sa.union_all(
-        *(
-            select(table).where(table.c.partition.in_(partitions), _is_live(table, now))
-            for table in (SMALL, BULK)
-        )
-    )
+def _of_both(partitions: Sequence[bytes], now: int, texts: Texts, select: _Selecting) -> Text:
+    text = texts.read_both(select, len(partitions))
+    return Text(text, (*partitions, now, *partitions, now), is_of_both=True)
+
+
+def _listed(table: sa.TableClause) -> sa.Select[Any]:
+    size = sa.func.length(table.c.value)
+    return sa.select(*(table.c[name] for name in (*KEY, "version")), size, table.c.expires_at)
+
+
+def _measured(table: sa.TableClause) -> sa.Select[Any]:
+    size = sa.func.sum(sa.func.length(table.c.value))
+    return sa.select(table.c.partition, size).group_by(table.c.partition)
 
 
 def _is_live(table: sa.TableClause, now: int) -> sa.ColumnElement[bool]:
@@ -295,15 +316,6 @@ def _live_at(table: sa.TableClause, groups: Sequence[_Group], now: int) -> sa.Se
         everywhere = table.c.partition.in_(_partitions(groups))
         conditions = [sa.and_(everywhere, sa.or_(*conditions))]
     return sa.select(table).where(*conditions, _is_live(table, now))
-
-
-def _text_of_one(table: sa.TableClause, groups: Sequence[_Group], now: int, texts: Texts) -> Text:
-    """Return the text of `_live_at`, with its parameters."""
-    parameters = _partitions(groups) if len(groups) > 1 else []
-    for each in groups:
-        parameters += chain(*each)
-    sizes = tuple((len(partitions), len(names)) for partitions, names in groups)
-    return Text(texts.read(table, sizes), (*parameters, now))
 
 
 def _partitions(groups: Sequence[_Group]) -> list[bytes]:
