@@ -40,9 +40,11 @@ _OPTIONS: Final = {
 
 _SESSION: Final = (
     "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED",  # locks rows, never gaps between them
-    "SET SESSION innodb_lock_wait_timeout = {lock_seconds}, SESSION sql_mode = 'STRICT_ALL_TABLES'"
-    # In MariaDB the locks of a client that stands still end; for others this is a comment.
-    "/*M!100302 , SESSION idle_transaction_timeout = {idle_seconds} */",
+    (
+        "SET SESSION innodb_lock_wait_timeout = {lock_seconds}, SESSION sql_mode = 'STRICT_ALL_TABLES'"
+        # In MariaDB the locks of a client that stands still end; for others this is a comment.
+        "/*M!100302 , SESSION idle_transaction_timeout = {idle_seconds} */"
+    ),
 )
 _CLUSTER_SESSION: Final = "SET SESSION wsrep_sync_wait = {sync_wait}, SESSION wsrep_dirty_reads = OFF"
 SYNC_WAIT: Final = 1 + 2 + 4
