@@ -55,8 +55,8 @@ def test_machines():
         for users, cores in (("1e6", 4), ("1e7", 8), ("1e8", 8), ("0", 4))
     }
     assert found["1e6", 4] == {"service": 2, "database": 3}
-    assert found["1e7", 8] == {"service": 6, "database": 3}
-    assert found["1e8", 8] == {"service": 48, "database": 18}
+    assert found["1e7", 8] == {"service": 5, "database": 3}
+    assert found["1e8", 8] == {"service": 40, "database": 21}
     assert found["0", 4] == {"service": 2, "database": 3}
     page, _, heading = SIZING_PAGE.partition("#")
     assert f"## {heading.capitalize()}\n" in (ROOT / page).read_text()
