@@ -21,6 +21,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
+from urllib.parse import urlsplit
 
 from cornice import Service
 from pyramid.config import Configurator
@@ -262,6 +263,13 @@ def set_pictures(port: int, token: str, picture: bytes) -> None:
     headers = {"Authorization": f"Bearer {token}", "Content-Type": "image/jpeg"}
     for email in EMAILS:
         ask(port, "PUT", f"/v1/profiles/{email}/picture", picture, headers)
+
+
+def picture(port: int, token: str, size: int) -> Request:
+    """Return a reading of the picture of a session's first email, so many pixels wide."""
+    _, path, body, headers = all_profiles(token)
+    [first, *_] = json.loads(ask(port, "GET", path, body, headers))["profiles"]
+    return "GET", urlsplit(first["picture"]["urls"][str(size)]).path, b"", {}
 
 
 def edit(token: str) -> Request:

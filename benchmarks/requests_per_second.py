@@ -33,6 +33,7 @@ from driving import (
     cost,
     edit,
     hello_server,
+    picture,
     set_pictures,
     summary,
 )
@@ -81,6 +82,29 @@ def requests_of(clients: Clients, ours: Served) -> dict[str, Prepare]:
     }
 
 
+def requests_of_pictures(clients: Clients, ours: Served) -> dict[str, Prepare]:
+    """Return what is measured once both emails have a picture, which makes every answer longer."""
+    token = clients.token(ours.port)
+    set_pictures(ours.port, token, photo())
+    get = picture(ours.port, token, THUMBNAIL)
+    thumbnails = partial(clients.sessions, thumbnails=THUMBNAIL)
+    return {
+        f"dialog open: POST /v1/sessions, thumbnails of {THUMBNAIL} px": thumbnails,
+        f"GET of a picture of {THUMBNAIL} px": lambda: [[get]] * CONNECTIONS,
+    }
+
+
+def measure(
+    results: Results, clients: Clients, ours: Served, hello: Served, rounds: int, place: str = ""
+) -> None:
+    """Compare all requests; note the results."""
+    for requests in (requests_of, requests_of_pictures):
+        for name, prepare in requests(clients, ours).items():
+            if place and name.startswith("PATCH"):
+                continue  # all connections write one profile: they would repeat their writes
+            results.note(name + place, compare(name + place, ours, hello, prepare, rounds))
+
+
 def new_folder(parent: str, name: str) -> Path:
     """Return a new folder."""
     folder = Path(parent, name)
@@ -100,23 +124,14 @@ def main() -> None:
         os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
         clients = Clients(folder)
         settings = {"browserid.pinned_issuers": f"{folder}/issuers.json"}
+        rounds = options.rounds
         with production(Path(folder, "memory"), settings, cores=FIRST_CORE) as ours:
-            for name, prepare in requests_of(clients, ours).items():
-                results.note(name, compare(name, ours, hello, prepare, options.rounds))
-            # Last, as pictures make every answer longer.
-            set_pictures(ours.port, clients.token(ours.port), photo())
-            name = f"dialog open: POST /v1/sessions, thumbnails of {THUMBNAIL} px"
-            thumbnails = partial(clients.sessions, thumbnails=THUMBNAIL)
-            results.note(name, compare(name, ours, hello, thumbnails, options.rounds))
+            measure(results, clients, ours, hello, rounds)
         with MariaDB(new_folder(folder, "database")).running() as database:
             database.create_database()
             settings |= {"backend": "mysql", "backend.url": database.url}
             with production(Path(folder, "service"), settings, cores=FIRST_CORE) as ours:
-                for each, prepare in requests_of(clients, ours).items():
-                    if each.startswith("PATCH"):
-                        continue  # all connections write one profile: they would repeat their writes
-                    name = f"{each}, on MariaDB"
-                    results.note(name, compare(name, ours, hello, prepare, options.rounds))
+                measure(results, clients, ours, hello, rounds, ", on MariaDB")
     results.report()
     if options.keep:
         results.keep()
