@@ -198,7 +198,7 @@ def _sockets(settings: dict[str, str]) -> list[socket.socket]:
         try:
             listening.append(socket.create_server(address, family=family, backlog=wanted.backlog))
         except OSError as error:
-            reason = str(error.strerror).partition(" (")[0]  # Python adds the address
+            reason = os.strerror(error.errno or 0)  # `strerror` has the address once more
             raise CommandFailed(f"{address[0]}:{address[1]}: {reason}") from None
     return listening
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
+import os
 import re
 import selectors
 import socket
@@ -43,9 +44,9 @@ def listen(address: tuple[str, int]) -> socket.socket:
     try:
         return socket.create_server(address, family=family, backlog=16)
     except OSError as error:
-        reason = str(error.strerror).partition(" (")[0]  # Python adds the address
-        place = "metrics.listen = {}:{}".format(*address)
-        raise OSError(error.errno, reason, place) from None
+        host = f"[{address[0]}]" if family == socket.AF_INET6 else address[0]
+        place = f"metrics.listen = {host}:{address[1]}"
+        raise OSError(error.errno, os.strerror(error.errno or 0), place) from None
 
 
 class ExpositionServer:
